@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -124,6 +126,8 @@ def normalise(notebook: NotebookNode, name: str) -> None:
             cell.metadata.pop("execution", None)
             for output in cell.outputs:
                 output.pop("transient", None)
+                if "traceback" in output:
+                    output["traceback"] = [_without_home(line) for line in output["traceback"]]
     text = json.dumps(notebook)
     # The order of first appearance in the cells is the order of creation as a reader sees it.
     found = dict.fromkeys(re.findall(r'"(?:IPY_MODEL_)?([0-9a-f]{32})"', text))
@@ -132,6 +136,15 @@ def normalise(notebook: NotebookNode, name: str) -> None:
         text = text.replace(old, new)
     fresh = _node(json.loads(text))
     notebook.cells, notebook.metadata = fresh.cells, fresh.metadata
+
+
+def _without_home(line: str) -> str:
+    """Shorten a traceback's paths to those below the project and below Python."""
+    for folder in (ROOT.parent, Path(sys.prefix), Path(sys.base_prefix)):
+        line = line.replace(f"{folder}{os.sep}", "")
+        if folder.is_relative_to(Path.home()):
+            line = line.replace(f"~{os.sep}{folder.relative_to(Path.home())}{os.sep}", "")
+    return line
 
 
 def pairs(root: Path, chosen: Sequence[str] = ()) -> list[tuple[Path, Path]]:
