@@ -19,6 +19,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 # Okabe and Ito (2008), "Color Universal Design": seven colours that stay apart for people with
@@ -72,16 +73,20 @@ class Picture(Figure):
         return data, {"image/png": {"alt": self.caption}}
 
 
-def new_figure(width: float = 8.0, height: float = 3.0, *, caption: str = "") -> Picture:
+def new_figure(
+    width: float = 8.0, height: float = 3.0, *, caption: str = "", fixed: bool = False
+) -> Picture:
     """Make an empty figure that belongs to no global state.
 
     Args:
         width: Inches.
         height: Inches.
         caption: What the picture shows, in one sentence; may be set later.
+        fixed: The caller places the axes itself. Otherwise matplotlib's constrained layout does,
+            which draws everything twice: too slow for a picture that follows a slider.
 
     Returns:
-        A figure with an Agg canvas and constrained layout.
+        A figure with an Agg canvas.
 
     Raises:
         ValueError: If a side is not positive.
@@ -95,7 +100,7 @@ def new_figure(width: float = 8.0, height: float = 3.0, *, caption: str = "") ->
         caption=caption,
         figsize=(width, height),
         dpi=DPI,
-        layout="constrained",
+        layout=None if fixed else "constrained",
         facecolor="white",
     )
 
@@ -151,6 +156,24 @@ def colour(position: int) -> str:
     True
     """
     return PALETTE[position % len(PALETTE)]
+
+
+def readable_on(background: str) -> str:
+    """Return the text colour, white or ink, that stands out more on a background.
+
+    Args:
+        background: Any matplotlib colour.
+
+    Returns:
+        ``"white"`` or ``INK``.
+
+    >>> readable_on("#0072B2"), readable_on("#F0E442") == INK
+    ('white', True)
+    """
+    red, green, blue = to_rgb(background)
+    # Relative luminance as in WCAG, with gamma 2.2; at 0.3 both choices are about equal.
+    luminance = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
+    return "white" if luminance < 0.3 else INK
 
 
 def png(figure: Figure) -> bytes:
