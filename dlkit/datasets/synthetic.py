@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import math
 import numbers
+import operator
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ class SyntheticImages(torch_data.Dataset[tuple[Tensor, Tensor]]):
         images = np.empty((len(indices), *self.shape), self._numpy_dtype())
         labels = np.empty(len(indices), np.int64)
         for place, given in enumerate(indices):
-            index = self._checked(int(given))
+            index = self._checked(operator.index(given))
             labels[place] = self._make(index, tables, images[place])
             if self.cost is not None:
                 (self.cost if isinstance(self.cost, Cost) else self.cost(index)).pay()
