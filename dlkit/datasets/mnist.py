@@ -131,7 +131,8 @@ def _find(folder: Path, train: bool) -> tuple[Path, Path] | None:
 
 
 def _existing(place: Path, name: str) -> Path | None:
-    return next((p for p in (place / name, place / f"{name}.gz") if p.is_file()), None)
+    # os.path.isfile, because Path.is_file raises where a folder may not be entered (Python < 3.14).
+    return next((p for p in (place / name, place / f"{name}.gz") if os.path.isfile(p)), None)
 
 
 def _read(images_file: Path, labels_file: Path, dtype: torch.dtype) -> TensorDataset:
