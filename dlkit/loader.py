@@ -1,0 +1,297 @@
+"""The loader: from a dataset and an order of indices to batches.
+
+    sampler -> batch sampler -> tasks --workers: fetch, collate--> batches -> pin -> user
+
+`DataLoader` checks its arguments and holds them; `dlkit.epoch.EpochIterator` is one pass over the
+data, and its `__next__` is the steady state, all of it. Arguments, attributes, errors, random
+numbers and batches are those of `torch.utils.data.DataLoader`. New is that a pass can be saved in
+its middle (`state_dict`) and continued, in another process too.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterable
+from multiprocessing.context import BaseContext
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset
+
+from dlkit.checks import check_generator
+from dlkit.collate import default_collate, default_convert
+from dlkit.epoch import Epoch, EpochIterator
+from dlkit.samplers import BatchSampler, InfiniteSampler, RandomSampler, SequentialSampler
+from dlkit.samplers.batches import resumable_batches
+from dlkit.samplers.foreign import resumable
+from dlkit.workers import TorchProcesses
+
+Batch = TypeVar("Batch")
+_FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
+
+
+class DataLoader(Generic[Batch]):
+    """Batches of a dataset; a drop-in for `torch.utils.data.DataLoader`.
+
+    Args:
+        dataset: map-style or iterable; see `dlkit.datasets.base`.
+        batch_size: samples in a batch; None yields single samples.
+        shuffle: whether to draw a new random order for each epoch.
+        sampler: an order of indices of your own.
+        batch_sampler: batches of indices of your own.
+        num_workers: processes that fetch ahead of the user; 0 fetches when asked.
+        collate_fn: from a list of samples to a batch.
+        pin_memory: whether to put batches into pinned memory, if there is an accelerator.
+        drop_last: whether to leave out the last batch if it has fewer samples.
+        timeout: seconds to wait for a worker's batch; 0 waits for ever.
+        worker_init_fn: called in each worker with its number.
+        multiprocessing_context: a start method's name, or a context.
+        generator: source of the random order and of the workers' seeds; PyTorch's global one by
+            default.
+        prefetch_factor: batches that each worker fetches ahead; 2 by default.
+        persistent_workers: whether workers live on from epoch to epoch.
+        pin_memory_device: accepted for PyTorch's sake, where it is deprecated.
+        in_order: whether batches come in the order of the sampler, also if a later one is ready.
+
+    Raises:
+        ValueError, TypeError: if an argument is none of the accepted, or two exclude each other.
+
+    Example:
+        >>> from dlkit.datasets import TensorDataset
+        >>> loader = DataLoader(TensorDataset(torch.arange(5)), batch_size=2)
+        >>> [batch for (batch,) in loader]
+        [tensor([0, 1]), tensor([2, 3]), tensor([4])]
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Iterable[Any] | None = None,
+        batch_sampler: Iterable[Any] | None = None,
+        num_workers: int = 0,
+        collate_fn: Callable[[Any], Any] | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: Any = None,
+        generator: torch.Generator | None = None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
+    ) -> None:
+        self.is_iterable = isinstance(dataset, IterableDataset)
+        _check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
+        _check_order(self.is_iterable, batch_size, shuffle, sampler, batch_sampler, drop_last)
+        check_generator(generator)
+        if collate_fn is not None and not callable(collate_fn):
+            raise TypeError(f"collate_fn must be callable or None, but got {collate_fn!r}")
+        if batch_sampler is not None:
+            batch_size = None
+        if sampler is None:
+            if self.is_iterable:
+                sampler = InfiniteSampler()
+            elif shuffle:
+                sampler = RandomSampler(dataset, generator=generator)
+            else:
+                sampler = SequentialSampler(dataset)
+        if batch_size is not None:
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+        if collate_fn is None:
+            collate_fn = default_convert if batch_sampler is None else default_collate
+
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.sampler = sampler
+        self.batch_sampler = batch_sampler
+        self.num_workers = num_workers
+        self.collate_fn = collate_fn
+        self.pin_memory = pin_memory
+        self.drop_last = drop_last
+        self.timeout = timeout
+        self.worker_init_fn = worker_init_fn
+        self.multiprocessing_context = _multiprocessing_context(
+            multiprocessing_context, num_workers
+        )
+        self.generator = generator
+        self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
+        self.persistent_workers = persistent_workers
+        self.pin_memory_device = pin_memory_device
+        self.in_order = in_order
+
+        self._epoch: Epoch | None = None  # the pass that was started last
+        self._resume: dict[str, Any] | None = None  # a loaded state that the next pass starts from
+        self.told_length: int | None = None  # what len() has promised for an iterable dataset
+        self.processes = TorchProcesses(self) if num_workers else None
+        self._initialised = True
+
+    def __iter__(self) -> "EpochIterator[Batch]":
+        resume, self._resume = self._resume, None
+        iterator: EpochIterator[Batch] = EpochIterator(self, resume["epoch"] if resume else None)
+        self._epoch = iterator.epoch
+        return iterator
+
+    def __len__(self) -> int:
+        if not self.is_iterable:
+            return len(self._index_sampler)
+        samples = len(self.dataset)
+        if self.batch_size is None:
+            length = samples
+        elif self.drop_last:
+            length = samples // self.batch_size
+        else:
+            length = -(-samples // self.batch_size)
+        # Each worker may end with a batch that is not full, so the promise is looser with workers.
+        self.told_length = samples if self.num_workers else length
+        return length
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and getattr(self, "_initialised", False):
+            raise ValueError(
+                f"{name} cannot be changed once the DataLoader is made; make a new one"
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def _index_sampler(self) -> Any:
+        """What yields the tasks: batches of indices, or single ones where nothing is batched."""
+        return self.sampler if self.batch_sampler is None else self.batch_sampler
+
+    @property
+    def last_indices(self) -> list[Any] | None:
+        """The dataset indices of the batch that was delivered last; None if that is not known."""
+        task = self._epoch.last_task if self._epoch and self.in_order else None
+        if task is None:
+            return None
+        if isinstance(task, np.ndarray):
+            return list(task.tolist())
+        return list(task) if isinstance(task, list | tuple) else [task]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the newest pass over the data stands, as numbers and tensors.
+
+        The state counts the batches that were delivered, not what workers have fetched ahead, and
+        does not depend on their number. After the end of a pass it is the state between passes.
+        """
+        if self._resume is not None:
+            return dict(self._resume)
+        state = {
+            **self._identity(),
+            "generator": None if self.generator is None else self.generator.get_state(),
+            "epoch": None,
+        }
+        if self._epoch is not None and not self._epoch.finished:
+            state["epoch"] = self._epoch.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next `iter(loader)` continue exactly where `state` was made.
+
+        Raises:
+            ValueError: if the state was made over another dataset, order or batch size.
+        """
+        for key, ours in self._identity().items():
+            if state.get(key) != ours:
+                raise ValueError(
+                    f"the state does not fit this DataLoader: it was made with {key} "
+                    f"{state.get(key)!r}, but this one has {ours!r}"
+                )
+        epoch = state["epoch"]
+        if epoch is not None and epoch["order"] is not None:
+            self.new_order().load_state_dict(epoch["order"])
+        if self.generator is not None and state["generator"] is not None:
+            self.generator.set_state(state["generator"])
+        self._resume = dict(state)
+
+    def _identity(self) -> dict[str, Any]:
+        """What a saved state and this loader must have in common."""
+        sized = not self.is_iterable and hasattr(self.dataset, "__len__")
+        return {
+            "dataset": type(self.dataset).__name__,
+            "length": len(self.dataset) if sized else None,
+            "batch_size": self.batch_size,
+            "drop_last": self.drop_last,
+        }
+
+    def new_order(self) -> Any:
+        """Return the tasks of a pass over a map-style dataset, as an order that can be saved."""
+        if self.batch_sampler is None:
+            return resumable(self.sampler)
+        return resumable_batches(self.batch_sampler)
+
+
+def _check_workers(
+    num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool
+) -> None:
+    if not isinstance(num_workers, int) or isinstance(num_workers, bool):
+        raise TypeError(f"num_workers must be an integer, but got {num_workers!r}")
+    if num_workers < 0:
+        raise ValueError(f"num_workers must be 0 or more, but got {num_workers}")
+    if timeout < 0:
+        raise ValueError(f"timeout must be 0 or more seconds, but got {timeout!r}")
+    if prefetch_factor is not None and num_workers == 0:
+        raise ValueError(
+            f"prefetch_factor needs num_workers > 0, but got prefetch_factor={prefetch_factor!r} "
+            "and num_workers=0"
+        )
+    if prefetch_factor is not None and prefetch_factor < 0:
+        raise ValueError(f"prefetch_factor must be 0 or more, but got {prefetch_factor!r}")
+    if persistent_workers and num_workers == 0:
+        raise ValueError("persistent_workers=True needs num_workers > 0, but got num_workers=0")
+
+
+def _check_order(
+    iterable: bool,
+    batch_size: int | None,
+    shuffle: bool | None,
+    sampler: Iterable[Any] | None,
+    batch_sampler: Iterable[Any] | None,
+    drop_last: bool,
+) -> None:
+    if iterable:
+        given = {"shuffle": shuffle or None, "sampler": sampler, "batch_sampler": batch_sampler}
+        for name, value in given.items():
+            if value is not None:
+                raise ValueError(
+                    f"an IterableDataset sets its own order, so {name} must be left out, but got "
+                    f"{name}={value!r}; dlkit.samplers.ShuffleBuffer shuffles a stream"
+                )
+    if sampler is not None and shuffle:
+        raise ValueError(
+            "sampler and shuffle=True exclude each other: a sampler already sets the order "
+            "(RandomSampler is what shuffle=True uses)"
+        )
+    if batch_sampler is not None and (
+        batch_size != 1 or shuffle or sampler is not None or drop_last
+    ):
+        raise ValueError(
+            "batch_sampler already makes the batches, so batch_size, shuffle, sampler and "
+            f"drop_last must be left out, but got batch_size={batch_size!r}, shuffle={shuffle!r}, "
+            f"sampler={sampler!r}, drop_last={drop_last!r}"
+        )
+    if batch_sampler is None and batch_size is None and drop_last:
+        raise ValueError("batch_size=None makes no batches, so drop_last must be False")
+
+
+def _multiprocessing_context(value: Any, num_workers: int) -> Any:
+    """Turn a start method's name into a context, as `torch.utils.data.DataLoader` shows it."""
+    if value is None:
+        return None
+    if num_workers == 0:
+        raise ValueError(
+            f"multiprocessing_context needs num_workers > 0, but got {value!r} and num_workers=0"
+        )
+    if isinstance(value, str):
+        methods = multiprocessing.get_all_start_methods()
+        if value not in methods:
+            raise ValueError(f"multiprocessing_context must be one of {methods}, but got {value!r}")
+        return torch.multiprocessing.get_context(value)
+    if not isinstance(value, BaseContext):
+        raise TypeError(
+            "multiprocessing_context must be the name of a start method or a context, but got "
+            f"{value!r}"
+        )
+    return value

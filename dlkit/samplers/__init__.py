@@ -1,0 +1,43 @@
+"""The order of indices: which samples come, in which order, and which of them make a batch.
+
+A sampler yields indices, a batch sampler yields lists of them:
+
+    RandomSampler(range(10))          7 1 4 | 0 9 2 | 5 3 8 | 6
+    BatchSampler(..., batch_size=3)  [7, 1, 4] [0, 9, 2] [5, 3, 8] [6]
+
+Each class that PyTorch has too draws the same order from the same random numbers. Two things are
+added. An order is drawn as NumPy arrays and cut with slices (`arrays`), so that a loader never
+touches single integers. And an order can be saved in its middle and continued (`state_dict`,
+`load_state_dict`): the state is the random number generator's at the start of the epoch and the
+number of items taken, never the permutation itself.
+
+Read `base`, `orders`, `batches`, then `buffer` for streams and `foreign` for other people's.
+"""
+
+from dlkit.samplers.base import Sampler
+from dlkit.samplers.batches import BatchSampler, LengthBucketSampler, StratifiedBatchSampler
+from dlkit.samplers.buffer import ShuffleBuffer
+from dlkit.samplers.foreign import resumable
+from dlkit.samplers.orders import (
+    BlockShuffleSampler,
+    InfiniteSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+__all__ = [
+    "BatchSampler",
+    "BlockShuffleSampler",
+    "InfiniteSampler",
+    "LengthBucketSampler",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
+    "ShuffleBuffer",
+    "StratifiedBatchSampler",
+    "SubsetRandomSampler",
+    "WeightedRandomSampler",
+    "resumable",
+]

@@ -1,0 +1,144 @@
+"""Samplers that were not written for dlkit: PyTorch's are exchanged, others are replayed.
+
+PyTorch's own classes have an equal here, which draws the same order, faster, and can be saved.
+Any other iterable of indices is left as it is; its state is where the random numbers stood when its
+epoch began, and it is continued by drawing the epoch again from there.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.utils import data as torch_data
+
+from dlkit.randomness import get_rng_state, set_rng_state
+from dlkit.samplers import orders
+from dlkit.samplers.base import Resumable
+
+
+def resumable(sampler: Any) -> Any:
+    """Return a sampler of the same order that has `state_dict(position)` and `load_state_dict`.
+
+    Example:
+        >>> type(resumable(torch_data.SequentialSampler(range(3)))).__module__
+        'dlkit.samplers.orders'
+        >>> list(resumable([3, 1, 2]))
+        [3, 1, 2]
+    """
+    kind = type(sampler)
+    if kind is torch_data.SequentialSampler:
+        return orders.SequentialSampler(sampler.data_source)
+    if kind is torch_data.RandomSampler:
+        return orders.RandomSampler(
+            sampler.data_source, sampler.replacement, sampler._num_samples, sampler.generator
+        )
+    if kind is torch_data.SubsetRandomSampler:
+        return orders.SubsetRandomSampler(sampler.indices, sampler.generator)
+    if kind is torch_data.WeightedRandomSampler:
+        return orders.WeightedRandomSampler(
+            sampler.weights, sampler.num_samples, sampler.replacement, sampler.generator
+        )
+    if isinstance(sampler, Resumable) and not _overrides_iter(kind):
+        return sampler
+    return Replayed(sampler)
+
+
+def _overrides_iter(kind: type) -> bool:
+    """Whether somebody's subclass of our sampler yields something else than we would draw."""
+    return not kind.__iter__.__module__.startswith("dlkit.samplers.")  # type: ignore[attr-defined]
+
+
+class Replayed(Resumable):
+    """Gives a state to a sampler that has none, or whose own state runs ahead of the loader.
+
+    Args:
+        sampler: any iterable of indices or of batches of indices.
+
+    Example:
+        >>> letters = Replayed("abcde")
+        >>> first = iter(letters)
+        >>> next(first), next(first)
+        ('a', 'b')
+        >>> continued = Replayed("abcde")
+        >>> continued.load_state_dict(letters.state_dict())
+        >>> list(continued)
+        ['c', 'd', 'e']
+    """
+
+    def __init__(self, sampler: Any) -> None:
+        self.sampler = sampler
+        self._starts: list[dict[str, Any]] | None = None
+        self._position = 0
+        self._resume: dict[str, Any] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        # Some samplers draw their order when iter() is called, others at the first next(), and
+        # PyTorch draws the workers' seed between the two. Both moments are kept, both are replayed.
+        resume, self._resume = self._resume, None
+        if resume is None or resume["starts"] is None:
+            return self._run(_snapshot(self.sampler), iter(self.sampler))
+        outside = get_rng_state()
+        at_iter, at_first = resume["starts"]
+        _restore(self.sampler, at_iter)
+        items = iter(self.sampler)
+        _restore(self.sampler, {**at_first, "own": None})
+        position = sum(1 for _ in islice(items, resume["position"]))
+        set_rng_state(outside)
+        return self._continue(resume["starts"], items, position)
+
+    def _run(self, at_iter: dict[str, Any], items: Iterator[Any]) -> Iterator[Any]:
+        yield from self._continue([at_iter, _snapshot(self.sampler)], items, 0)
+
+    def _continue(
+        self, starts: list[dict[str, Any]], items: Iterator[Any], position: int
+    ) -> Iterator[Any]:
+        self._starts, self._position = starts, position
+        for item in items:
+            self._position += 1
+            yield item
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def state_dict(self, position: int | None = None) -> dict[str, Any]:
+        """Return where the order stands; `position` counts items, by default those drawn."""
+        if self._resume is not None and position is None:
+            return dict(self._resume)
+        return {
+            "sampler": type(self.sampler).__name__,
+            "starts": self._starts,
+            "position": self._position if position is None else position,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next iteration continue where `state` was made.
+
+        Raises:
+            ValueError: if the state was made by another kind of sampler.
+        """
+        name = type(self.sampler).__name__
+        if state.get("sampler") != name or "starts" not in state:
+            raise ValueError(
+                f"the state does not fit this sampler: it was made by {state.get('sampler')}, but "
+                f"this is {name}"
+            )
+        self._resume = dict(state)
+
+
+def _snapshot(sampler: Any) -> dict[str, Any]:
+    """Everything that an unknown sampler may draw its order from."""
+    generator = getattr(sampler, "generator", None)
+    return {
+        "global": get_rng_state(),
+        "generator": generator.get_state() if isinstance(generator, torch.Generator) else None,
+        "own": sampler.state_dict() if hasattr(sampler, "state_dict") else None,
+    }
+
+
+def _restore(sampler: Any, start: dict[str, Any]) -> None:
+    set_rng_state(start["global"])
+    if start["generator"] is not None:
+        sampler.generator.set_state(start["generator"])
+    if start["own"] is not None:
+        sampler.load_state_dict(start["own"])

@@ -1,0 +1,65 @@
+"""Nested samples and batches: apply a function to every part, and keep the containers' types.
+
+Collating, converting, pinning and moving to a device all walk through the same containers in the
+same way; this is the one place that knows how to take one apart and make its like.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
+from typing import Any
+
+
+def map_structure(function: Callable[[Any], Any], data: Any) -> Any:
+    """Apply `function` to every part that is no mapping, sequence or dataclass.
+
+    Example:
+        >>> map_structure(lambda x: 2 * x, {"a": [1, 2], "b": (3,)})
+        {'a': [2, 4], 'b': (6,)}
+    """
+    if isinstance(data, str | bytes):
+        return function(data)
+    if isinstance(data, Mapping):
+        return like_mapping(data, {k: map_structure(function, v) for k, v in data.items()})
+    if isinstance(data, tuple):
+        parts = [map_structure(function, part) for part in data]
+        return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)
+    if isinstance(data, Sequence):
+        return like_sequence(data, [map_structure(function, part) for part in data])
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        names = [field.name for field in dataclasses.fields(data)]
+        return like_dataclass(data, {n: map_structure(function, getattr(data, n)) for n in names})
+    return function(data)
+
+
+def like_mapping(model: Mapping[Any, Any], content: dict[Any, Any]) -> Any:
+    """Return a mapping of the model's type, which may carry more than its keys, or a dict."""
+    try:
+        if isinstance(model, MutableMapping):
+            result = copy.copy(model)
+            result.update(content)
+            return result
+        return type(model)(content)  # type: ignore[call-arg]
+    except TypeError:
+        return content
+
+
+def like_sequence(model: Sequence[Any], content: list[Any]) -> Any:
+    """Return a sequence of the model's type where one can be made, or a list."""
+    try:
+        if isinstance(model, MutableSequence):
+            result = copy.copy(model)
+            for position, part in enumerate(content):
+                result[position] = part
+            return result
+        return type(model)(content)  # type: ignore[call-arg]
+    except TypeError:
+        return content
+
+
+def like_dataclass(model: Any, content: dict[str, Any]) -> Any:
+    """Return a dataclass of the model's type; its __init__, which may check samples, is not run."""
+    result = copy.copy(model)
+    for name, value in content.items():
+        object.__setattr__(result, name, value)
+    return result
