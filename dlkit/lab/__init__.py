@@ -3,3 +3,9 @@
 Nothing here holds an algorithm: a widget asks ``samplers``, ``collate`` or ``plots`` and shows
 the answer.
 """
+
+from dlkit.lab.batching import BatchingExplorer
+from dlkit.lab.explorer import Explorer
+from dlkit.lab.shuffling import ShuffleExplorer
+
+__all__ = ["BatchingExplorer", "Explorer", "ShuffleExplorer"]

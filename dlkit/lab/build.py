@@ -33,6 +33,8 @@ from dlkit.lab.text import (
     read_notebook,
     read_text,
 )
+from dlkit.plots.pipeline import pipeline
+from dlkit.plots.style import png
 
 CELL_SECONDS = 300
 
@@ -159,6 +161,19 @@ def build(text: Path, target: Path, *, force: bool = False) -> bool:
     return True
 
 
+def draw_images(folder: Path) -> None:
+    """Write the pictures that the README and the notebooks' text show.
+
+    Args:
+        folder: Where they belong; nothing happens when it does not exist.
+    """
+    target = folder / "pipeline.png"
+    if folder.is_dir():
+        drawn = png(pipeline())
+        if not target.exists() or target.read_bytes() != drawn:
+            target.write_bytes(drawn)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Build or check notebooks from the command line.
 
@@ -193,6 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 problem = outcome = f"FAILED, old notebook kept\n{error}"
         failures += bool(problem)
         print(f"{target.stem}: {outcome}", file=sys.stderr if problem else sys.stdout, flush=True)
+    if not options.check:
+        draw_images(options.root / "images")
     return 1 if failures else 0
 
 

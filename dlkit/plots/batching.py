@@ -31,8 +31,8 @@ LEGEND = 6  # more batches than this are not all named
 
 def _columns(size: int) -> int:
     """Cells a row: few long rows, so that a batch is a stripe and the picture stays flat."""
-    for columns in (10, 20, 25, 50):
-        if size <= columns * 5:
+    for columns in (10, 20, 25):
+        if size <= columns * 4:
             return min(size, columns)
     return 50
 

@@ -1,0 +1,101 @@
+"""The widgets driven as a browser drives them: a control's value changes, the rest follows."""
+
+import threading
+
+import pytest
+import torch
+
+from dlkit.lab import BatchingExplorer, Explorer, ShuffleExplorer
+from dlkit.mixing import mixing
+from dlkit.plots.style import new_figure
+from dlkit.samplers import ShuffleBuffer
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def cells(explorer):
+    return explorer.picture.axes[0].images[0].get_array()
+
+
+def test_batching_follows_the_dataset_size():
+    explorer = BatchingExplorer(size=10, batch_size=4)
+    before = explorer.image.value
+    assert "10 samples in 3 batches of 4, the last of 2" in explorer.text.value
+    explorer.controls["size"].value = 13
+    assert "13 samples in 4 batches of 4, the last of 1" in explorer.text.value
+    assert "last batch: [12]" in explorer.text.value
+    assert cells(explorer).reshape(-1, 3).shape[0] >= 13
+    assert explorer.image.value[:8] == PNG
+    assert explorer.image.value != before
+
+
+def test_batching_follows_the_batch_size():
+    explorer = BatchingExplorer(size=10, batch_size=4)
+    explorer.controls["batch_size"].value = 5
+    assert "steps per epoch: 2; last batch: [5, 6, 7, 8, 9]" in explorer.text.value
+
+
+def test_batching_follows_drop_last():
+    explorer = BatchingExplorer(size=10, batch_size=4)
+    explorer.controls["drop_last"].value = True
+    assert "steps per epoch: 2; last batch: [4, 5, 6, 7]" in explorer.text.value
+    assert "samples in no batch: 2 (8, 9)" in explorer.text.value
+
+
+def test_batching_survives_the_ends_of_its_sliders():
+    explorer = BatchingExplorer()
+    for size in (1, 500):
+        for batch_size in (1, 128):
+            for drop_last in (False, True):
+                explorer.controls["size"].value = size
+                explorer.controls["batch_size"].value = batch_size
+                explorer.controls["drop_last"].value = drop_last
+                expected = size // batch_size if drop_last else -(-size // batch_size)
+                assert f"steps per epoch: {expected};" in explorer.text.value
+
+
+def test_shuffling_shows_the_order_of_the_real_buffer():
+    explorer = ShuffleExplorer(buffer_size=50, seed=3)
+    generator = torch.Generator().manual_seed(3)
+    order = list(ShuffleBuffer(range(1000), 50, generator=generator))
+    points = explorer.picture.axes[0].collections[0].get_offsets()
+    assert points[:, 1].astype(int).tolist() == order
+    assert f"mixing: buffer of 50 {mixing(order):.2f}" in explorer.text.value
+
+
+def test_shuffling_follows_buffer_and_seed():
+    explorer = ShuffleExplorer(buffer_size=1)
+    assert "mixing: buffer of 1 0.00" in explorer.text.value
+    explorer.controls["buffer_size"].value = 1000
+    first = explorer.image.value
+    assert "(100.0%), seed 0" in explorer.text.value
+    explorer.controls["seed"].value = 1
+    assert "seed 1" in explorer.text.value
+    assert explorer.image.value != first
+
+
+def test_a_widget_says_what_it_shows_where_a_notebook_stores_text():
+    explorer = BatchingExplorer(size=10, batch_size=5)
+    assert repr(explorer).startswith("<BatchingExplorer: 10 samples in 2 batches of 5;")
+    assert "model_id" in explorer._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]
+
+
+def test_text_is_escaped_before_it_becomes_html():
+    class Tricky(Explorer):
+        def draw(self):
+            return new_figure(1, 1, caption="<b>1 & 2</b>")
+
+    assert Tricky({}).text.value == "&lt;b&gt;1 &amp; 2&lt;/b&gt;"
+
+
+def test_changes_on_another_thread_are_drawn():
+    explorer = BatchingExplorer(size=10, batch_size=4)
+    change = threading.Thread(target=explorer.controls["size"].set_trait, args=("value", 12))
+    change.start()
+    change.join()
+    assert "12 samples in 3 batches of 4;" in explorer.text.value
+
+
+def test_an_explorer_without_draw_says_so():
+    with pytest.raises(NotImplementedError, match="Explorer must define draw"):
+        Explorer({})
