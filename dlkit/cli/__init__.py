@@ -1,0 +1,82 @@
+"""The command line: ``dlkit lab``, ``dlkit train``, ``dlkit doctor``.
+
+Each command is a module of this package with one function, ``add_parser(subparsers)``, which adds
+the command's arguments and sets ``run``, a callable from the parsed arguments to an exit status.
+Only the module of the command that was asked for is imported, so that no command pays for what
+another one needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+COMMANDS = {
+    "lab": "open JupyterLab on the first notebook",
+    "train": "train a CNN on handwritten digits and report what it learned",
+    "doctor": "examine this machine and say what will hurt",
+}
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the command line, with the arguments of one command filled in.
+
+    Args:
+        command: the command whose module is imported; None for none, which is enough to list
+            the commands.
+
+    Returns:
+        A parser whose result has a ``run`` attribute when ``command`` was parsed.
+
+    Example:
+        >>> build_parser().prog
+        'dlkit'
+    """
+    parser = argparse.ArgumentParser(
+        prog="dlkit",
+        description="A data-loading lab for deep learning.",
+        epilog="dlkit COMMAND --help explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"dlkit {version('dlkit')}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        if name == command:
+            importlib.import_module(f"dlkit.cli.{name}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary, add_help=False)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    Args:
+        argv: the arguments after the program's name; those of this process when None.
+
+    Returns:
+        0 when the command succeeded, 130 when it was interrupted, otherwise what it returned.
+
+    Raises:
+        SystemExit: with status 0 after ``--help`` and ``--version``, 2 for arguments that
+            cannot be understood.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # The options before the command take no value, so the first word is the command.
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    args = build_parser(command).parse_args(arguments)
+    try:
+        status: int = args.run(args)
+    except KeyboardInterrupt:
+        return 130  # what a shell reports for Ctrl-C
+    except BrokenPipeError:
+        # The reader, for instance `head`, has seen enough. Python flushes the pipe once more at
+        # exit and would complain, so let it flush into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
