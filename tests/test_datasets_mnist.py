@@ -168,7 +168,7 @@ def test_files_may_be_packed_or_not_and_lie_in_the_folder_or_in_mnist_raw(
 def test_root_comes_before_dlkit_data_and_that_before_the_cache(tmp_path, monkeypatch, home):
     places = [tmp_path / "root", tmp_path / "named", home / "cache" / "dlkit"]
     if sys.platform != "linux":
-        places[2] = module._cache_folder()
+        places[2] = module.cache_folder()
     expected = []
     for seed, place in enumerate(places):
         write(place / "MNIST" / "raw", tiny_set(seed))
@@ -184,9 +184,9 @@ def test_root_comes_before_dlkit_data_and_that_before_the_cache(tmp_path, monkey
 
 def test_the_cache_is_found_without_platformdirs_too(monkeypatch, home):
     monkeypatch.setitem(sys.modules, "platformdirs", None)
-    assert module._cache_folder() == home / "cache" / "dlkit"
+    assert module.cache_folder() == home / "cache" / "dlkit"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert module._cache_folder() == home / ".cache" / "dlkit"
+    assert module.cache_folder() == home / ".cache" / "dlkit"
 
 
 def test_every_call_gives_memory_of_its_own(tmp_path):
@@ -295,12 +295,12 @@ def test_a_download_is_whole_kept_and_readable_by_torchvision(tmp_path, server):
 
 def test_a_download_goes_to_dlkit_data_or_else_into_the_cache(tmp_path, monkeypatch, server):
     mnist()
-    assert all_files(module._cache_folder()) == {f"MNIST/raw/{name}" for name in tiny_set()}
-    shutil.rmtree(module._cache_folder())
+    assert all_files(module.cache_folder()) == {f"MNIST/raw/{name}" for name in tiny_set()}
+    shutil.rmtree(module.cache_folder())
     monkeypatch.setenv("DLKIT_DATA", str(tmp_path / "named"))
     mnist()
     assert all_files(tmp_path / "named") == {f"MNIST/raw/{name}" for name in tiny_set()}
-    assert not module._cache_folder().exists()
+    assert not module.cache_folder().exists()
 
 
 def send_half(handler, content):

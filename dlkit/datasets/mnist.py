@@ -104,10 +104,11 @@ def _folders(root: str | os.PathLike[str] | None) -> list[Path]:
     if root is not None and not isinstance(root, (str, os.PathLike)):
         raise TypeError(f"root must be a path or None, got {root!r}")
     named = [root, os.environ.get("DLKIT_DATA")]
-    return [Path(folder).expanduser() for folder in named if folder] + [_cache_folder()]
+    return [Path(folder).expanduser() for folder in named if folder] + [cache_folder()]
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return the folder of this user's cache in which downloads are kept."""
     try:
         from platformdirs import user_cache_path
     except ModuleNotFoundError:
