@@ -1,0 +1,68 @@
+"""What README.md promises is there and works."""
+
+import doctest
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dlkit.cli import COMMANDS, build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE = re.findall(r"```(?:sh|powershell)\n(.*?)```|`([^`\n]+)`", README, re.DOTALL)
+WORDS = [line.strip() for block, word in CODE for line in (block or word).splitlines()]
+
+
+def test_its_python_examples_give_what_they_show():
+    failed, tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert tried > 10
+    assert failed == 0
+
+
+def test_its_links_and_pictures_lead_to_files():
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    files = [target for target in targets if "://" not in target]
+    assert files
+    assert [name for name in files if not (ROOT / name).is_file()] == []
+
+
+def test_the_paths_that_it_names_exist():
+    paths = {word for word in WORDS if re.fullmatch(r"(dlkit|notebooks|tests)/[\w./]*", word)}
+    assert len(paths) > 10
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+def test_the_notebooks_that_it_names_exist():
+    names = set(re.findall(r"`(\d\d_\w+)`", README))
+    assert names
+    assert [name for name in sorted(names) if not (ROOT / f"notebooks/{name}.ipynb").exists()] == []
+
+
+def test_the_make_targets_that_it_names_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {word.split()[1] for word in WORDS if re.match(r"make [a-z]", word)}
+    assert {"lab", "test"} <= targets
+    assert [name for name in sorted(targets) if f"\n{name}:" not in makefile] == []
+
+
+def test_the_commands_that_it_names_parse():
+    lines = [word for word in WORDS if re.match(rf"dlkit ({'|'.join(COMMANDS)})\b", word)]
+    assert lines
+    for line in lines:
+        arguments = shlex.split(line, comments=True)[1:]
+        if "--help" in arguments:
+            with pytest.raises(SystemExit):
+                build_parser(arguments[0]).parse_args(arguments)
+        else:
+            assert build_parser(arguments[0]).parse_args(arguments).run
+
+
+def test_its_uv_commands_install_what_make_env_installs():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (pythons,) = re.findall(r"^PYTHONS := (.*)$", makefile, re.MULTILINE)
+    (extras,) = re.findall(r"^EXTRAS := (.*)$", makefile, re.MULTILINE)
+    assert f'uv venv --python "{pythons}"' in WORDS
+    install = f'uv pip install --compile-bytecode -c requirements.txt -e ".[{extras}]"'
+    assert install in WORDS
