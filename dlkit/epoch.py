@@ -79,7 +79,8 @@ class EpochIterator(Generic[Batch]):
             self.epoch.finished = True
             raise
         except Exception:
-            # The batch is lost, as in PyTorch: whoever catches the error and goes on gets the next.
+            # This batch is lost, as in PyTorch, and the next one follows. An interrupt is no such
+            # error: the batch it hit was not delivered and comes again when the pass is resumed.
             self._count()
             raise
         self._count()
@@ -88,7 +89,8 @@ class EpochIterator(Generic[Batch]):
     def _count(self) -> None:
         epoch = self.epoch
         epoch.batches += 1
-        epoch.last_task = self._in_flight.popleft() if self._in_flight else None
+        if self._in_flight:
+            epoch.last_task = self._in_flight.popleft()
 
     def __iter__(self) -> "EpochIterator[Batch]":
         return self

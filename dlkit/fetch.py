@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dlkit.collate import default_collate
-from dlkit.datasets.base import Columns, read_samples, vectorised
+from dlkit.datasets.base import Columns, samples_reader, vectorised
 
 
 def map_fetcher(
@@ -32,10 +32,11 @@ def map_fetcher(
         'ca'
     """
     dataset = vectorised(dataset)
+    read = samples_reader(dataset)
 
     def fetch(indices: Any) -> Any:
         try:
-            return collate_fn(for_collate(read_samples(dataset, indices), collate_fn))
+            return collate_fn(for_collate(read(indices), collate_fn))
         except Exception as error:
             raise _explained(error, dataset, indices)  # noqa: B904  (it is the same error)
 

@@ -9,7 +9,7 @@ its middle (`state_dict`) and continued, in another process too.
 """
 
 import multiprocessing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.context import BaseContext
 from typing import Any, Generic, TypeVar
 
@@ -187,12 +187,16 @@ class DataLoader(Generic[Batch]):
             state["epoch"] = self._epoch.state_dict()
         return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next `iter(loader)` continue exactly where `state` was made.
 
         Raises:
             ValueError: if the state was made over another dataset, order or batch size.
         """
+        if not isinstance(state, Mapping) or "epoch" not in state:
+            raise ValueError(
+                f"state must be a dictionary made by DataLoader.state_dict(), but got {state!r:.80}"
+            )
         for key, ours in self._identity().items():
             if state.get(key) != ours:
                 raise ValueError(

@@ -219,7 +219,7 @@ def _stack_arrays(samples: Sequence[Any]) -> Tensor:
     if first.dtype.kind in "SUO":
         raise ClashError(TypeError, f"numpy arrays of {first.dtype} cannot become a tensor")
     check_same_type(samples, (np.ndarray, np.generic, Tensor))
-    if first.ndim == 0:
+    if isinstance(first, np.generic):
         return torch.as_tensor(samples if isinstance(samples, list) else list(samples))
     return _stack_tensors([torch.as_tensor(sample) for sample in samples])
 

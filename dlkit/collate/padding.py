@@ -1,6 +1,7 @@
 """`pad_collate`: sequences of different lengths to one tensor, with a mask over the data."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,7 +84,9 @@ def _pad(sequences: Sequence[Any], value: float, side: str, multiple: int) -> Pa
         raise ClashError(TypeError, "some samples hold numbers in this place and others do not")
     tensors = [torch.as_tensor(sequence) for sequence in sequences]
     lengths = torch.tensor([len(tensor) for tensor in tensors])
-    inner = [list(tensor.shape[1:]) for tensor in tensors if len(tensor)] or [[]]
+    # An empty list says nothing about the shape or type of what it could hold.
+    telling = [tensor for tensor in tensors if len(tensor) or tensor.dim() > 1] or tensors
+    inner = [list(tensor.shape[1:]) for tensor in telling]
     if (other := first_different(inner)) is not None:
         raise ClashError(
             RuntimeError,
@@ -91,11 +94,7 @@ def _pad(sequences: Sequence[Any], value: float, side: str, multiple: int) -> Pa
             f"{inner[0]} in one sample and {inner[other]} in another",
         )
     longest = -(-int(lengths.max()) // multiple) * multiple
-    # An empty list becomes float32 in PyTorch; it must not turn a batch of integers into floats.
-    typed = [tensor for tensor in tensors if len(tensor)] or tensors
-    dtype = typed[0].dtype
-    for tensor in typed[1:]:
-        dtype = torch.promote_types(dtype, tensor.dtype)
+    dtype = reduce(torch.promote_types, [tensor.dtype for tensor in telling])
     values = torch.full((len(tensors), longest, *inner[0]), value, dtype=dtype)
     mask = torch.zeros(len(tensors), longest, dtype=torch.bool)
     for row, tensor in enumerate(tensors):

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils import data as torch_data
 from torch.utils.data import Dataset, IterableDataset
 
-from dlkit.datasets.rows import RowReader
+from dlkit.datasets.rows import row_reader
 
 __all__ = [
     "Columns",
@@ -42,6 +42,7 @@ __all__ = [
     "VectorisedDataset",
     "random_split",
     "read_samples",
+    "samples_reader",
     "vectorised",
 ]
 
@@ -125,14 +126,22 @@ def read_samples(dataset: Any, indices: Indices) -> Sequence[Any]:
         >>> read_samples("abcdef", [5, 0, 2])
         ['f', 'a', 'c']
     """
+    return samples_reader(dataset)(indices)
+
+
+def samples_reader(dataset: Any) -> Callable[[Indices], Sequence[Any]]:
+    """Return the function that does what `read_samples` does, for one dataset and many batches."""
     getitems = getattr(dataset, "__getitems__", None)
     if getitems is not None and isinstance(dataset, _ArrayIndexed):
-        return cast(Sequence[Any], getitems(indices))
-    if isinstance(indices, np.ndarray):
-        indices = indices.tolist()
-    if getitems is None:
-        return [dataset[index] for index in indices]
-    return cast(Sequence[Any], getitems(indices))
+        return cast(Callable[[Indices], Sequence[Any]], getitems)
+
+    if getitems is not None:
+        return lambda indices: cast(Sequence[Any], getitems(_as_list(indices)))
+    return lambda indices: [dataset[index] for index in _as_list(indices)]
+
+
+def _as_list(indices: Indices) -> Sequence[int]:
+    return indices.tolist() if isinstance(indices, np.ndarray) else indices
 
 
 class TensorDataset(_ArrayIndexed, torch_data.Dataset[tuple[Tensor, ...]]):
@@ -170,13 +179,15 @@ class TensorDataset(_ArrayIndexed, torch_data.Dataset[tuple[Tensor, ...]]):
             lengths = [len(tensor) for tensor in tensors]
             raise ValueError(f"all tensors must have the same length, but got lengths {lengths}")
         self.tensors = tensors
-        self._readers = [RowReader(tensor) for tensor in tensors]
+        self._readers = [row_reader(tensor) for tensor in tensors]
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         return tuple(tensor[index] for tensor in self.tensors)
 
     def __getitems__(self, indices: Indices) -> Columns:
-        return Columns(*[reader(indices) for reader in self._readers])
+        if not isinstance(indices, np.ndarray):
+            indices = np.asarray(indices, dtype=np.int64)
+        return Columns(*[read(indices) for read in self._readers])
 
     def __len__(self) -> int:
         return len(self.tensors[0])
@@ -187,7 +198,7 @@ class TensorDataset(_ArrayIndexed, torch_data.Dataset[tuple[Tensor, ...]]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._readers = [RowReader(tensor) for tensor in self.tensors]
+        self._readers = [row_reader(tensor) for tensor in self.tensors]
 
 
 class Subset(_ArrayIndexed, torch_data.Dataset[Any]):
@@ -203,10 +214,9 @@ class Subset(_ArrayIndexed, torch_data.Dataset[Any]):
         (5, (tensor(6),), (tensor([6, 0]),))
     """
 
-    def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
+    def __init__(self, dataset: Any, indices: Indices) -> None:
         self.dataset = dataset
         self.indices = indices
-        self._positions: npt.NDArray[np.int64] | None = None
 
     def __getitem__(self, index: int | list[int]) -> Any:
         if isinstance(index, list):
@@ -214,9 +224,11 @@ class Subset(_ArrayIndexed, torch_data.Dataset[Any]):
         return self.dataset[self.indices[index]]
 
     def __getitems__(self, indices: Indices) -> Sequence[Any]:
-        if self._positions is None or len(self._positions) != len(self.indices):
-            self._positions = np.asarray(self.indices, dtype=np.int64)
-        return read_samples(self.dataset, self._positions.take(indices))
+        if isinstance(self.indices, np.ndarray):
+            return read_samples(self.dataset, self.indices[np.asarray(indices, dtype=np.int64)])
+        # Looked up one by one: a list may be shuffled in place between two batches.
+        chosen = [self.indices[index] for index in _as_list(indices)]
+        return read_samples(self.dataset, np.array(chosen, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -125,15 +125,25 @@ class SubsetRandomSampler(Sampler):
         self.generator = generator
 
     def _order(self, generator: torch.Generator) -> Iterator[IndexArray]:
-        items = np.asarray(self.indices)
-        if items.ndim != 1 or items.dtype.kind not in "iu":
-            # Keys of any type are allowed; only an array of objects gives them back as they were.
-            items = np.empty(len(self.indices), dtype=object)
-            items[:] = list(self.indices)
+        items = _as_array(self.indices)
         yield items[torch.randperm(len(items), generator=generator).numpy()]
 
     def __len__(self) -> int:
         return len(self.indices)
+
+
+def _as_array(indices: Sequence[Any]) -> IndexArray:
+    """Indices as integers; keys of any other type as objects, which come out as they went in."""
+    try:
+        array = np.asarray(indices)
+        if array.ndim == 1 and array.dtype.kind in "iu":
+            return array
+    except ValueError:  # keys of different shapes
+        pass
+    array = np.empty(len(indices), dtype=object)
+    for position, index in enumerate(indices):
+        array[position] = index
+    return array
 
 
 class WeightedRandomSampler(Sampler):
