@@ -1,0 +1,95 @@
+"""Pinning and moving batches: what can be checked without an accelerator."""
+
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data._utils.pin_memory import pin_memory as torch_pin_memory
+
+import dlkit
+from dlkit.device import pin_memory, to_device
+from dlkit.structure import map_structure
+from tests.structures import assert_same
+
+Point = namedtuple("Point", ["x", "y"])
+
+
+class Pinnable:
+    """Stands for a tensor: PyTorch's way to pin a batch of a type of one's own."""
+
+    def __init__(self, name: str, pinned: bool = False) -> None:
+        self.name, self.pinned = name, pinned
+
+    def pin_memory(self) -> "Pinnable":
+        return Pinnable(self.name, True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pinnable) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        Pinnable("alone"),
+        [Pinnable("a"), 1, "text", b"bytes", None],
+        (Pinnable("a"), (Pinnable("b"),)),
+        {"a": Pinnable("a"), "b": [Pinnable("b")]},
+        OrderedDict(z=Pinnable("z"), a=2),
+        Point(Pinnable("x"), [Pinnable("y")]),
+    ],
+    ids=lambda batch: type(batch).__name__,
+)
+def test_everything_that_pytorch_pins_is_pinned(batch: Any) -> None:
+    assert_same(pin_memory(batch), torch_pin_memory(batch))
+
+
+@dataclass
+class Scene:
+    image: Any
+    name: str
+
+
+def test_dataclasses_are_walked_through() -> None:
+    assert pin_memory(Scene(Pinnable("a"), "b")) == Scene(Pinnable("a", True), "b")
+
+
+def test_moving_keeps_the_structure_and_leaves_the_rest() -> None:
+    moved = to_device({"x": [torch.ones(2), "name"], "y": Scene(torch.zeros(1), "s")}, "meta")
+    assert moved["x"][0].device.type == "meta"
+    assert moved["y"].image.device.type == "meta"
+    assert [moved["x"][1], moved["y"].name] == ["name", "s"]
+
+
+@pytest.mark.parametrize("data", [[1, [2, (3,)]], {"a": {"b": 1}}, Point(1, 2), "text"])
+def test_mapping_the_identity_changes_nothing(data: Any) -> None:
+    assert map_structure(lambda part: part, data) == data
+    assert type(map_structure(lambda part: part, data)) is type(data)
+
+
+class PinnedDataset:
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Pinnable:
+        return Pinnable(str(index))
+
+
+def test_a_loader_pins_its_batches_where_there_is_an_accelerator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    loader = dlkit.DataLoader(PinnedDataset(), 2, pin_memory=True, collate_fn=list)
+    assert [[p.pinned for p in batch] for batch in loader] == [[True, True], [True]]
+
+
+def test_a_loader_does_not_pin_on_mps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+    loader = dlkit.DataLoader(PinnedDataset(), 2, pin_memory=True, collate_fn=list)
+    with pytest.warns(UserWarning, match="MPS"):
+        assert [[p.pinned for p in batch] for batch in loader] == [[False, False], [False]]
