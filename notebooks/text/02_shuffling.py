@@ -21,18 +21,10 @@ from dlkit.lab import ShuffleExplorer
 from dlkit.mixing import class_shares, displacement, mixing, run_lengths
 from dlkit.models import SimpleCNN
 from dlkit.plots.shuffling import accuracy_by_order, batch_classes, displacements
+from dlkit.samplers import BatchSampler, BlockShuffleSampler, RandomSampler, ShuffleBuffer
 from dlkit.trainer import Trainer
 
 # %%
-from dlkit.samplers import (
-    BatchSampler,
-    BlockShuffleSampler,
-    RandomSampler,
-    ShuffleBuffer,
-    StratifiedBatchSampler,
-    WeightedRandomSampler,
-)
-
 train, test = digits(), digits(train=False)
 by_label = Subset(train, train.tensors[1].argsort(stable=True).tolist())
 sorted_labels = train.tensors[1].sort().values
@@ -50,8 +42,8 @@ print("first labels:", sorted_labels[:12].tolist(), "last:", sorted_labels[-3:].
 # Many datasets arrive sorted: one folder for each class, one file for each day. The digits above
 # are sorted by label. An epoch shows every sample once, whatever the order.
 #
-# **Predict.** The same network, the same samples, three epochs. Shuffled, it reaches about 90 % test
-# accuracy. What does it reach sorted: a little less, about half, or no better than guessing?
+# **Predict.** The same network, the same samples, three epochs. Shuffled, it reaches about 90 %
+# test accuracy. What does it reach sorted: a little less, about half, or no better than guessing?
 
 # %%
 held_out = DataLoader(test, batch_size=len(test))
@@ -175,6 +167,8 @@ for replacement in (False, True):
 # in an epoch?
 
 # %%
+from dlkit.samplers import StratifiedBatchSampler, WeightedRandomSampler
+
 ones, eights = (torch.where(train.tensors[1] == digit)[0] for digit in (1, 8))
 rare = Subset(train, torch.cat([ones, eights[:12]]).tolist())
 is_eight = torch.tensor([int(label == 8) for _, label in rare])

@@ -25,6 +25,10 @@ def start_as_for_a_learner(plain):
     def start_new_kernel(*args, **options):
         environment = dict(options.pop("env", None) or os.environ)
         environment.pop("PYTEST_CURRENT_TEST", None)
+        if "PYTEST_XDIST_WORKER" in environment:
+            # Several kernels share the cores; each with a thread for every core, they would wait
+            # for each other most of the time.
+            environment.setdefault("OMP_NUM_THREADS", "1")
         return plain(*args, env=environment, **options)
 
     start_new_kernel.plain = plain
