@@ -174,7 +174,16 @@ def nothing_tells_whose_machine_it_was(notebook):
                 yield f"{first_line(cell)!r} shows the path {found}"
 
 
+def links_lead_somewhere(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\(([^)#]+)\)", cell.source):
+                if "://" in target or not (ROOT / target).exists():
+                    yield f"the link to {target} does not work, at least not without a network"
+
+
 RULES = (
+    links_lead_somewhere,
     counts_are_complete,
     only_marked_cells_raise_and_they_do,
     nothing_goes_to_stderr,

@@ -109,6 +109,7 @@ BAD = {
         rules.opening_and_closing_are_there,
         [new_markdown_cell(f"## {name}") for name in rules.CLOSING],
     ),
+    "a dead link": (rules.links_lead_somewhere, [new_markdown_cell("[next](99_none.ipynb)")]),
     "a path of the author's": (
         rules.nothing_tells_whose_machine_it_was,
         [executed("1", printed("/home/ann/data"))],
