@@ -161,6 +161,20 @@ def test_an_installation_that_was_killed_is_repaired_at_the_next_run(checkout, p
     assert checkout.make().stdout == ""
 
 
+def test_every_module_is_compiled_also_after_an_interruption(checkout):
+    """The stand-in for uv compiles nothing, as if it had been interrupted before it could."""
+    checkout.make()
+    assert len(list(checkout.packages.rglob("*.pyc"))) == 2
+    assert environment.uncompiled(checkout.packages) == []
+
+
+def test_many_modules_are_compiled_by_processes_and_a_broken_one_stops_nothing(tmp_path):
+    for number in range(150):
+        (tmp_path / f"module_{number}.py").write_text("1 +" if number == 7 else "1 + 1")
+    environment.compile_rest(tmp_path)
+    assert [path.name for path in environment.uncompiled(tmp_path)] == ["module_7.py"]
+
+
 @pytest.mark.parametrize(
     ("damage", "reinstalled"),
     [

@@ -20,7 +20,9 @@ alone and imports nothing from dlkit, because it must run when everything else i
 from __future__ import annotations
 
 import argparse
+import compileall
 import csv
+import functools
 import hashlib
 import json
 import os
@@ -28,7 +30,9 @@ import re
 import shutil
 import sys
 import sysconfig
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
 
 STAMP = "dlkit-environment.json"
@@ -120,6 +124,28 @@ def damaged(environment: Path) -> list[str]:
     return [name for name, dist_info in found.items() if not is_whole(dist_info)]
 
 
+def uncompiled(packages: Path) -> list[Path]:
+    """Return the modules below ``packages`` that have no bytecode."""
+    return [path for path in packages.rglob("*.py") if not os.path.exists(cache_from_source(path))]
+
+
+def compile_rest(packages: Path) -> None:
+    """Compile what has no bytecode yet.
+
+    uv compiles what it has just installed. Where it was interrupted there, it never comes back to
+    it, and each process would compile torch anew.
+    """
+    compile_quietly = functools.partial(compileall.compile_file, quiet=2)
+    rest = uncompiled(packages)
+    if len(rest) < 100:  # as usual: some packages bring files for other Pythons
+        for path in rest:
+            compile_quietly(path)
+        return
+    print(f"Compiling {len(rest)} modules.", flush=True)
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(compile_quietly, rest, chunksize=50))
+
+
 def intended(project: Path, environment: Path, torch: str) -> Stamp:
     """Return the stamp of the environment that is wanted now.
 
@@ -201,6 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     if broken:
         print(f"still damaged: {', '.join(broken)}; try: uv cache clean {' '.join(broken)}")
         return 1
+    compile_rest(site_packages(environment))
     packages = tuple(installed(site_packages(environment)))
     write_stamp(environment, Stamp(**{**asdict(wanted), "packages": packages}))
     return 0
