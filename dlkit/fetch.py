@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from dlkit.collate import default_collate
-from dlkit.datasets.base import Columns, samples_reader, vectorised
+from dlkit.datasets.base import Columns, samples_reader
+from dlkit.datasets.combine import vectorised
 
 
 def map_fetcher(

@@ -230,12 +230,14 @@ class DataLoader(Generic[Batch]):
 def _check_workers(
     num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool
 ) -> None:
-    if not isinstance(num_workers, int) or isinstance(num_workers, bool):
+    if not isinstance(num_workers, int):
         raise TypeError(f"num_workers must be an integer, but got {num_workers!r}")
     if num_workers < 0:
         raise ValueError(f"num_workers must be 0 or more, but got {num_workers}")
     if timeout < 0:
         raise ValueError(f"timeout must be 0 or more seconds, but got {timeout!r}")
+    if timeout and num_workers == 0:
+        raise ValueError(f"timeout needs num_workers > 0, but got timeout={timeout!r}")
     if prefetch_factor is not None and num_workers == 0:
         raise ValueError(
             f"prefetch_factor needs num_workers > 0, but got prefetch_factor={prefetch_factor!r} "

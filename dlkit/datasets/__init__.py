@@ -1,26 +1,24 @@
 """Datasets: the protocols, the vectorised building blocks, and three sources of images.
 
-Read `base` first (what a dataset is), then `rows` (the gather that makes it fast), then the sources
-`digits`, `mnist` and `synthetic`, which import scikit-learn or torchvision only when called.
+Read `base` first (what a dataset is), then `tensors` and `rows` (the gather that makes it fast) and
+`combine`, then the sources `digits`, `mnist` and `synthetic`, which import scikit-learn or
+torchvision only when called.
 """
 
-from dlkit.datasets.base import (
-    Columns,
+from torch.utils.data import Dataset, IterableDataset
+
+from dlkit.datasets.base import Columns, MapDataset, VectorisedDataset, read_samples
+from dlkit.datasets.combine import (
     ConcatDataset,
-    Dataset,
-    IterableDataset,
-    MapDataset,
     Subset,
-    TensorDataset,
     TransformDataset,
-    VectorisedDataset,
     random_split,
-    read_samples,
     vectorised,
 )
 from dlkit.datasets.digits import digits
 from dlkit.datasets.mnist import DatasetUnavailableError, mnist
 from dlkit.datasets.synthetic import Cost, SyntheticImages, synthetic_images
+from dlkit.datasets.tensors import TensorDataset
 
 __all__ = [
     "Columns",

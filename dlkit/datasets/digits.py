@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dlkit.datasets.base import TensorDataset
+from dlkit.datasets.tensors import TensorDataset
 
 IMAGE_SIZE = 28
 MARGIN = 2  # the digits fill their 8x8 box; without a margin the strokes would touch the edge

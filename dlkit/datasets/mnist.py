@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dlkit.datasets.base import TensorDataset
 from dlkit.datasets.digits import as_dtype, check_split_and_dtype
 from dlkit.datasets.download import DownloadError, download_verified
 from dlkit.datasets.idx import DatasetCorruptError, read_idx
+from dlkit.datasets.tensors import TensorDataset
 
 __all__ = ["DatasetCorruptError", "DatasetUnavailableError", "mnist"]
 
