@@ -1,6 +1,7 @@
 """The command line: its commands, their help, and JupyterLab started for real."""
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -143,6 +144,16 @@ def status(address: str) -> int:
         return error.code
 
 
+def wait_until_it_answers(server: subprocess.Popen, port: int) -> None:
+    """Return once the server listens; Jupyter prints its address a moment before."""
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex((lab.HOST, port)) == 0:
+                return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            pytest.fail(f"it ended with status {server.wait(timeout=0.05)}")
+
+
 @pytest.fixture
 def careless_settings(tmp_path):
     """Jupyter settings of a user who turned tokens off and opened the server to the network."""
@@ -176,6 +187,7 @@ def test_lab_asks_for_its_token_and_listens_on_loopback_alone_whatever_the_setti
         assert printed, "".join(lines)
         assert int(printed[1]) == port
         assert printed[2] == "lab/tree/notebooks/00_start_here.ipynb"
+        wait_until_it_answers(server, port)
         home = f"http://127.0.0.1:{port}"
         assert status(f"{home}/api/status?{printed[3]}") == 200
         assert status(f"{home}/api/status") == 403
