@@ -35,7 +35,8 @@ class TorchProcesses:
     def run(self, tasks: Iterator[Task], seed_state: Tensor) -> Iterator[Any]:
         """Start the workers on the tasks at once, and yield the batches."""
         self._tasks.now = (_as_list(task) for task in tasks)
-        inner = self._persistent or self._inner(seed_state)
+        # Not `or`: the truth of a DataLoader is its length, which the tasks do not have.
+        inner = self._inner(seed_state) if self._persistent is None else self._persistent
         if self._loader.persistent_workers:
             self._persistent, self.keep_seed = inner, seed_state
         return iter(inner)
