@@ -298,8 +298,10 @@ class Trainer:
             self._train_step(batch, loader)
             if self.checkpoint_every and self.global_step % self.checkpoint_every == 0:
                 self.save()
+            stepped = time.perf_counter()
+            totals.work_seconds += stepped - started
             bar.step(totals.mean_loss, totals.samples_per_second, totals.wait_share)
-            totals.work_seconds += time.perf_counter() - started
+            totals.work_seconds += time.perf_counter() - stepped
             interrupt.raise_if_requested()
         if not totals.steps:
             raise ValueError(f"train_loader gave no batch: {why_empty(loader)}")

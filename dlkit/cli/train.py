@@ -1,0 +1,185 @@
+"""``dlkit train``: a CNN on real handwritten digits, and a folder that says what it learned.
+
+This module turns the command line into settings; ``train_run`` does what they say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, _SubParsersAction
+
+EXAMPLES = """\
+examples:
+  dlkit train
+  dlkit train --epochs 3 --batch-size 32 --lr 0.01 --out runs/short
+  dlkit train --resume runs/short --epochs 5
+  dlkit train --data digits --augment --workers 2 --seed 1
+  dlkit train --data mnist --schedule constant --dropout 0 --autocast bf16
+
+The run folder gets metrics.json, curves.png, confusion_matrix.png, worst_mistakes.png and
+checkpoint.pt. A run that was interrupted goes on where it stood, with its own settings, by
+--resume. The curves show the test set after each epoch, to be looked at; nothing is chosen by it,
+and the accuracy that is reported is that of the last epoch.
+"""
+
+# A thousand images need more passes than ten thousand, and bear a larger rate.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "digits": {"epochs": 20, "lr": 0.02},
+    "mnist": {"epochs": 10, "lr": 0.01},
+}
+MAY_CHANGE = ("epochs", "workers", "device")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run depends on, besides the images themselves; saved beside its results."""
+
+    data: str
+    epochs: int
+    lr: float
+    batch_size: int = 64
+    momentum: float = 0.9
+    schedule: str = "cosine"
+    dropout: float = 0.5
+    workers: int = 0
+    device: str = "auto"
+    seed: int = 0
+    augment: bool = False
+    autocast: str | None = None
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command's arguments to the command line."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a CNN on handwritten digits and report what it learned",
+        description="Train a small CNN on handwritten digits with SGD, and report what it learned.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,  # so that what was given is told from what was not
+    )
+    options: list[tuple[str, dict[str, Any], str]] = [
+        ("--data", {"choices": tuple(DEFAULTS)}, "digits, which are always there (default), or "
+         "mnist from $DLKIT_DATA, the cache or the network"),
+        ("--epochs", {"type": positive}, "default: 20 for digits, 10 for mnist"),
+        ("--batch-size", {"type": positive}, "default: 64"),
+        ("--lr", {"type": above_zero}, "learning rate (default: 0.02 for digits, 0.01 for mnist)"),
+        ("--momentum", {"type": share}, "default: 0.9"),
+        ("--schedule", {"choices": ("cosine", "constant")}, "let the learning rate fall to 0 along "
+         "half a cosine (default), or keep it"),
+        ("--dropout", {"type": share}, "share of the hidden units silenced (default: 0.5)"),
+        ("--workers", {"type": not_negative}, "processes that load data (default: 0)"),
+        ("--device", {}, "cpu, cuda, mps, or auto for the best there is (default)"),
+        ("--seed", {"type": not_negative}, "default: 0"),
+        ("--augment", {"action": "store_true"}, "shift, turn and scale training images a little"),
+        ("--autocast", {"choices": ("bf16", "fp16")}, "compute in 16 bits (default: 32)"),
+        ("--resume", {"type": Path, "metavar": "FOLDER"}, "go on with the run in this folder"),
+        ("--out", {"type": Path, "metavar": "FOLDER"}, "default: runs/<data>-<time>"),
+    ]  # fmt: skip
+    for name, settings, text in options:
+        parser.add_argument(name, help=text, **settings)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, report, and return the exit status."""
+    from dlkit.cli.train_run import train
+
+    try:
+        folder, settings, resume = plan(vars(args))
+        return train(folder, settings, resume=resume)
+    except (ValueError, OSError, RuntimeError, ArithmeticError, ModuleNotFoundError) as error:
+        print(f"dlkit train: {error}", file=sys.stderr)
+        return 1
+
+
+def plan(given: dict[str, Any]) -> tuple[Path, Settings, bool]:
+    """Return the run's folder, its settings, and whether it goes on with an earlier one.
+
+    Args:
+        given: The options that stood on the command line.
+
+    Raises:
+        ValueError: If the options exclude each other, or a run's settings cannot be read.
+        FileNotFoundError: If there is no run to go on with.
+
+    Example:
+        >>> folder, settings, resume = plan({"data": "mnist", "lr": 0.1, "out": Path("here")})
+        >>> settings.lr, settings.epochs, resume
+        (0.1, 10, False)
+    """
+    options = {name: given[name] for name in Settings.__dataclass_fields__ if name in given}
+    if "resume" not in given:
+        data = options.setdefault("data", "digits")
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        folder: Path = given.get("out", Path("runs") / f"{data}-{stamp}")
+        return folder, Settings(**{**DEFAULTS[data], **options}), False
+    if "out" in given:
+        raise ValueError("--out cannot go with --resume: a run goes on in its own folder")
+    fixed = [name for name in options if name not in MAY_CHANGE]
+    if fixed:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
+        raise ValueError(
+            f"{flags} cannot change in a run that goes on: only --epochs, --workers and --device "
+            "can go with --resume"
+        )
+    folder = given["resume"]
+    file = folder / "settings.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"--resume {folder}: there is no run, {file} is missing")
+    try:
+        saved = Settings(**json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"--resume {folder}: {file} cannot be read: {error}") from error
+    return folder, replace(saved, **options), True
+
+
+def positive(text: str) -> int:
+    """Return a whole number of at least 1, as argparse wants it."""
+    value = not_negative(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def not_negative(text: str) -> int:
+    """Return a whole number of at least 0, as argparse wants it.
+
+    Example:
+        >>> not_negative("12")
+        12
+    """
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
+    return int(text)
+
+
+def above_zero(text: str) -> float:
+    """Return a finite number above 0, as argparse wants it."""
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text!r}")
+    return value
+
+
+def share(text: str) -> float:
+    """Return a number from 0 to below 1, as argparse wants it."""
+    value = _number(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, not {text!r}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
