@@ -1,0 +1,122 @@
+"""The notebooks in JupyterLab in Chromium: they show, run, and answer to the keyboard.
+
+Set DLKIT_SCREENSHOTS to a folder to get a picture of every notebook after it has run.
+"""
+
+import os
+
+import jupyterlab_driver as lab
+import pytest
+
+from dlkit.lab.text import ROOT, read_notebook
+
+CHROMIUM = lab.find_chromium()
+BLANK_PICTURE_BYTES = 3000
+NAMES = sorted(path.stem for path in ROOT.glob("[0-9][0-9]_*.ipynb"))
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None and not os.environ.get("CI"),
+        reason="no Chromium found (Debian: apt-get install chromium)",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    running = lab.Server(tmp_path_factory.mktemp("jupyterlab"))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM, "CI must have a Chromium: without one these tests would prove nothing"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=list(lab.CHROMIUM_OPTIONS)
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def opened(request, server, browser):
+    """A notebook as a learner finds it; pytest runs all tests of one notebook together."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    yield lab.NotebookPage(page, server, request.param)
+    page.close()
+    server.end_kernels()
+
+
+@pytest.fixture(scope="module")
+def ran(opened):
+    """The same notebook after "Run All Cells"."""
+    opened.run_all()
+    if folder := os.environ.get("DLKIT_SCREENSHOTS"):
+        os.makedirs(folder, exist_ok=True)
+        opened.screenshot(folder)
+    return opened
+
+
+def only(name):
+    return pytest.mark.parametrize("opened", [name], indirect=True)
+
+
+def test_a_notebook_shows_its_pictures_before_anything_runs(opened):
+    stored = read_notebook(ROOT / f"{opened.name}.ipynb")
+    pictures = [
+        output
+        for cell in stored.cells
+        for output in cell.get("outputs", ())
+        if "image/png" in output.get("data", {})
+    ]
+    shown = opened.page.locator(".jp-RenderedImage img")
+    assert shown.count() == len(pictures)
+    for image in shown.all():
+        assert image.evaluate("image => image.complete && image.naturalWidth") > 100
+
+
+def test_a_notebook_runs_from_top_to_bottom_without_an_error(ran):
+    assert ran.errors() == []
+    stored = read_notebook(ROOT / f"{ran.name}.ipynb")
+    code = [cell for cell in stored.cells if cell.cell_type == "code"]
+    assert ran.counts() == [str(count) for count in range(1, len(code) + 1)]
+
+
+@only("01_batching")
+def test_the_batching_widget_answers_to_the_keyboard(ran):
+    widget = ran.widget()
+    size, batch_size = 0, 1
+    assert widget.text().startswith("50 samples in 7 batches of 8, the last of 2")
+    pictures = [widget.picture()]
+    widget.press(size, "ArrowRight")
+    assert widget.text().startswith("51 samples in 7 batches of 8, the last of 3")
+    pictures.append(widget.picture())
+    widget.press(batch_size, "ArrowLeft")
+    assert widget.text().startswith("51 samples in 8 batches of 7, the last of 2")
+    pictures.append(widget.picture())
+    widget.tick()
+    assert "samples in no batch: 2 (49, 50)" in widget.text()
+    pictures.append(widget.picture())
+    assert len(set(pictures)) == len(pictures)
+    assert all(len(picture) > BLANK_PICTURE_BYTES for picture in pictures)
+
+
+@only("02_shuffling")
+def test_the_shuffling_widget_answers_to_the_keyboard(ran):
+    widget = ran.widget()
+    buffer, seed = 0, 1
+    assert widget.text().startswith("1000 samples, buffer of 100 (10.0%), seed 0")
+    pictures = [widget.picture()]
+    widget.press(buffer, "ArrowRight")
+    assert widget.text().startswith("1000 samples, buffer of 200 (20.0%), seed 0")
+    pictures.append(widget.picture())
+    widget.press(seed, "ArrowRight")
+    assert "seed 1" in widget.text()
+    pictures.append(widget.picture())
+    assert len(set(pictures)) == len(pictures)
+    assert all(len(picture) > BLANK_PICTURE_BYTES for picture in pictures)
