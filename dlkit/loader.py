@@ -11,6 +11,7 @@ its middle (`state_dict`) and continued, in another process too.
 import multiprocessing
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.context import BaseContext
+from numbers import Integral
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -230,7 +231,7 @@ class DataLoader(Generic[Batch]):
 def _check_workers(
     num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool
 ) -> None:
-    if not isinstance(num_workers, int):
+    if not isinstance(num_workers, Integral):
         raise TypeError(f"num_workers must be an integer, but got {num_workers!r}")
     if num_workers < 0:
         raise ValueError(f"num_workers must be 0 or more, but got {num_workers}")

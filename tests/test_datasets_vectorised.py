@@ -220,3 +220,27 @@ def test_a_split_that_does_not_add_up_is_refused(lengths: list[float]) -> None:
 def test_a_bad_argument_is_named(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+def test_exchanged_tensors_are_read_and_checked() -> None:
+    dataset = dlkit.TensorDataset(X)
+    dataset.tensors = (Y, Y + 1)
+    assert_same(list(dataset.__getitems__([3])), [(Y[3], Y[3] + 1)])
+    with pytest.raises(ValueError, match="at least one"):
+        dataset.tensors = ()
+
+
+def test_a_subclass_that_overrides_getitem_alone_is_obeyed() -> None:
+    class Doubled(dlkit.TensorDataset):
+        def __getitem__(self, index: int) -> Any:
+            return 2 * super().__getitem__(index)[0]
+
+    assert_same(read_samples(Doubled(Y), [3, 1]), [torch.tensor(6), torch.tensor(2)])
+
+
+def test_a_subset_follows_a_list_that_is_shuffled_in_place() -> None:
+    indices = [0, 1, 2]
+    subset = dlkit.Subset(dlkit.TensorDataset(Y), indices)
+    assert_same(list(subset.__getitems__([0])), [(Y[0],)])
+    indices.reverse()
+    assert_same(list(subset.__getitems__([0])), [(Y[2],)])

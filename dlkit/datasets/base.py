@@ -108,12 +108,23 @@ def read_samples(dataset: Any, indices: Indices) -> Sequence[Any]:
 def samples_reader(dataset: Any) -> Callable[[Indices], Sequence[Any]]:
     """Return the function that does what `read_samples` does, for one dataset and many batches."""
     getitems = getattr(dataset, "__getitems__", None)
-    if getitems is not None and isinstance(dataset, ArrayIndexed):
+    if not getitems or _reads_otherwise(dataset):
+        return lambda indices: [dataset[index] for index in as_list(indices)]
+    if isinstance(dataset, ArrayIndexed):
         return cast(Callable[[Indices], Sequence[Any]], getitems)
+    return lambda indices: cast(Sequence[Any], getitems(as_list(indices)))
 
-    if getitems is not None:
-        return lambda indices: cast(Sequence[Any], getitems(as_list(indices)))
-    return lambda indices: [dataset[index] for index in as_list(indices)]
+
+def _reads_otherwise(dataset: Any) -> bool:
+    """Whether somebody's subclass of a dataset of ours changes `__getitem__` alone."""
+    if not isinstance(dataset, ArrayIndexed):
+        return False
+    for kind in type(dataset).__mro__:
+        if "__getitems__" in vars(kind):
+            return False
+        if "__getitem__" in vars(kind):
+            return True
+    return False
 
 
 def as_index_array(indices: Indices) -> npt.NDArray[np.int64]:

@@ -45,8 +45,9 @@ class Subset(ArrayIndexed, torch_data.Dataset[Any]):
         if isinstance(self.indices, np.ndarray):
             return read_samples(self.dataset, self.indices[np.asarray(indices, dtype=np.int64)])
         # Looked up one by one: a list may be shuffled in place between two batches.
-        chosen = [self.indices[index] for index in as_list(indices)]
-        return read_samples(self.dataset, chosen)
+        if not hasattr(self.dataset, "__getitems__"):
+            return [self.dataset[self.indices[index]] for index in as_list(indices)]
+        return read_samples(self.dataset, [self.indices[index] for index in as_list(indices)])
 
     def __len__(self) -> int:
         return len(self.indices)

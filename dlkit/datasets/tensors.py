@@ -32,6 +32,15 @@ class TensorDataset(ArrayIndexed, torch_data.Dataset[tuple[Tensor, ...]]):
     """
 
     def __init__(self, *tensors: Tensor) -> None:
+        self.tensors = tensors
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors; others may be put in their place."""
+        return self._tensors
+
+    @tensors.setter
+    def tensors(self, tensors: tuple[Tensor, ...]) -> None:
         if not tensors:
             raise ValueError("TensorDataset needs at least one tensor, but got none")
         for position, tensor in enumerate(tensors):
@@ -45,11 +54,11 @@ class TensorDataset(ArrayIndexed, torch_data.Dataset[tuple[Tensor, ...]]):
         if len({len(tensor) for tensor in tensors}) > 1:
             lengths = [len(tensor) for tensor in tensors]
             raise ValueError(f"all tensors must have the same length, but got lengths {lengths}")
-        self.tensors = tensors
+        self._tensors = tuple(tensors)
         self._readers = [row_reader(tensor) for tensor in tensors]
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        return tuple(tensor[index] for tensor in self.tensors)
+        return tuple([tensor[index] for tensor in self._tensors])
 
     def __getitems__(self, indices: Indices) -> Columns:
         if not isinstance(indices, np.ndarray):
@@ -57,7 +66,7 @@ class TensorDataset(ArrayIndexed, torch_data.Dataset[tuple[Tensor, ...]]):
         return Columns(*[read(indices) for read in self._readers])
 
     def __len__(self) -> int:
-        return len(self.tensors[0])
+        return len(self._tensors[0])
 
     def __getstate__(self) -> dict[str, Any]:
         # A reader holds a NumPy view of its tensor, which pickle would write as a second copy.
@@ -65,4 +74,4 @@ class TensorDataset(ArrayIndexed, torch_data.Dataset[tuple[Tensor, ...]]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._readers = [row_reader(tensor) for tensor in self.tensors]
+        self.tensors = self._tensors
