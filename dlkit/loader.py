@@ -9,9 +9,9 @@ its middle (`state_dict`) and continued, in another process too.
 """
 
 import multiprocessing
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.context import BaseContext
-from numbers import Integral
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -231,8 +231,10 @@ class DataLoader(Generic[Batch]):
 def _check_workers(
     num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool
 ) -> None:
-    if not isinstance(num_workers, Integral):
-        raise TypeError(f"num_workers must be an integer, but got {num_workers!r}")
+    try:
+        operator.index(num_workers)
+    except TypeError:
+        raise TypeError(f"num_workers must be an integer, but got {num_workers!r}") from None
     if num_workers < 0:
         raise ValueError(f"num_workers must be 0 or more, but got {num_workers}")
     if timeout < 0:
