@@ -1,0 +1,92 @@
+"""The loader's arguments: which values are possible, and which exclude each other.
+
+PyTorch's rules and types of error, in words that name the argument and what was passed.
+"""
+
+import multiprocessing
+import operator
+from collections.abc import Iterable
+from multiprocessing.context import BaseContext
+from typing import Any
+
+import torch
+
+
+def check_workers(
+    num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool
+) -> None:
+    """Raise unless the arguments about workers are possible, alone and together."""
+    try:
+        operator.index(num_workers)
+    except TypeError:
+        raise TypeError(f"num_workers must be an integer, but got {num_workers!r}") from None
+    if num_workers < 0:
+        raise ValueError(f"num_workers must be 0 or more, but got {num_workers}")
+    if timeout < 0:
+        raise ValueError(f"timeout must be 0 or more seconds, but got {timeout!r}")
+    if timeout and num_workers == 0:
+        raise ValueError(f"timeout needs num_workers > 0, but got timeout={timeout!r}")
+    if prefetch_factor is not None and num_workers == 0:
+        raise ValueError(
+            f"prefetch_factor needs num_workers > 0, but got prefetch_factor={prefetch_factor!r} "
+            "and num_workers=0"
+        )
+    if prefetch_factor is not None and prefetch_factor < 0:
+        raise ValueError(f"prefetch_factor must be 0 or more, but got {prefetch_factor!r}")
+    if persistent_workers and num_workers == 0:
+        raise ValueError("persistent_workers=True needs num_workers > 0, but got num_workers=0")
+
+
+def check_order(
+    iterable: bool,
+    batch_size: int | None,
+    shuffle: bool | None,
+    sampler: Iterable[Any] | None,
+    batch_sampler: Iterable[Any] | None,
+    drop_last: bool,
+) -> None:
+    """Raise unless the arguments about the order agree on who makes the batches."""
+    if iterable:
+        given = {"shuffle": shuffle or None, "sampler": sampler, "batch_sampler": batch_sampler}
+        for name, value in given.items():
+            if value is not None:
+                raise ValueError(
+                    f"an IterableDataset sets its own order, so {name} must be left out, but got "
+                    f"{name}={value!r}; dlkit.samplers.ShuffleBuffer shuffles a stream"
+                )
+    if sampler is not None and shuffle:
+        raise ValueError(
+            "sampler and shuffle=True exclude each other: a sampler already sets the order "
+            "(RandomSampler is what shuffle=True uses)"
+        )
+    if batch_sampler is not None and (
+        batch_size != 1 or shuffle or sampler is not None or drop_last
+    ):
+        raise ValueError(
+            "batch_sampler already makes the batches, so batch_size, shuffle, sampler and "
+            f"drop_last must be left out, but got batch_size={batch_size!r}, shuffle={shuffle!r}, "
+            f"sampler={sampler!r}, drop_last={drop_last!r}"
+        )
+    if batch_sampler is None and batch_size is None and drop_last:
+        raise ValueError("batch_size=None makes no batches, so drop_last must be False")
+
+
+def resolve_context(value: Any, num_workers: int) -> Any:
+    """Turn a start method's name into a context, as `torch.utils.data.DataLoader` shows it."""
+    if value is None:
+        return None
+    if num_workers == 0:
+        raise ValueError(
+            f"multiprocessing_context needs num_workers > 0, but got {value!r} and num_workers=0"
+        )
+    if isinstance(value, str):
+        methods = multiprocessing.get_all_start_methods()
+        if value not in methods:
+            raise ValueError(f"multiprocessing_context must be one of {methods}, but got {value!r}")
+        return torch.multiprocessing.get_context(value)
+    if not isinstance(value, BaseContext):
+        raise TypeError(
+            "multiprocessing_context must be the name of a start method or a context, but got "
+            f"{value!r}"
+        )
+    return value
