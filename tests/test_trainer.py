@@ -200,7 +200,7 @@ def test_history_has_one_row_per_epoch_with_all_columns():
 
 
 def test_waiting_is_the_time_inside_next_and_nothing_else(monkeypatch):
-    from dlkit.trainer import trainer as module
+    from dlkit.trainer import loop as module
 
     clock = [0.0]
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])

@@ -449,3 +449,16 @@ def test_a_resume_in_mid_epoch_with_another_batch_size_is_refused_and_can_start_
         trainer.fit(other, 2)
     trainer.restart_epoch()
     assert trainer.fit(other, 2).column("batch_size") == [8, 16]
+
+
+def test_after_a_wrong_loader_the_right_one_still_goes_on(tmp_path, undisturbed):
+    expected = undisturbed()
+    with pytest.raises(PowerCut):
+        make_trainer(tmp_path, [Unplug(11, PowerCut)]).fit(
+            make_loader(), EPOCHS, DataLoader(data(20), 8)
+        )
+    trainer = make_trainer(tmp_path).resume(tmp_path / "run.pt")
+    with pytest.raises(CheckpointError, match="belongs to another loader"):
+        trainer.fit(DataLoader(data(), 16, shuffle=True), EPOCHS)
+    trainer.fit(make_loader(), EPOCHS, DataLoader(data(20), 8))
+    assert outcome(trainer) == expected

@@ -2,13 +2,15 @@
 
 Read in this order:
 
-    trainer      the loop, and everything a user calls
-    batches      what it accepts from a loader
-    metrics      exact means over an epoch            history    the table they end up in
-    losses       a loss that is not a number          callbacks  code of your own, early stopping
+    trainer      what a user calls                    loop       the way of an epoch, and of a batch
+    run          where training stands, save, resume  compute    a model, a batch, a better model
+    batches      what is accepted from a loader       metrics    exact means over an epoch
+    history      the table they end up in             callbacks  code of your own, early stopping
+    losses       a loss that is not a number          interrupt  Ctrl-C between two steps
     checkpoint   files that are whole or not there    state      what they hold
-    position     where a run stands in its data       interrupt  Ctrl-C between two steps
-    setup        short forms of optimizer, device...  progress   the bar
+    position     a place in data and random numbers   setup      short forms of the arguments
+    progress     the bar of an epoch                  augment    moving the images of a batch
+    results      confusion and worst mistakes
 """
 
 from dlkit.trainer.callbacks import Callback, EarlyStopping, StepInfo

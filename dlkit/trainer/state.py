@@ -17,10 +17,10 @@ from dlkit.trainer.metrics import EpochTotals
 from dlkit.trainer.position import Position
 
 if TYPE_CHECKING:
-    from dlkit.trainer.trainer import Trainer
+    from dlkit.trainer.run import Run
 
 
-def pack_state(trainer: "Trainer", position: Position) -> dict[str, Any]:
+def pack_state(trainer: "Run", position: Position) -> dict[str, Any]:
     """Return all that training depends on, at a point between two batches.
 
     Args:
@@ -44,7 +44,7 @@ def pack_state(trainer: "Trainer", position: Position) -> dict[str, Any]:
     }
 
 
-def unpack_state(trainer: "Trainer", state: dict[str, Any], path: Path) -> Position:
+def unpack_state(trainer: "Run", state: dict[str, Any], path: Path) -> Position:
     """Put a trainer where `pack_state` found one like it.
 
     Args:

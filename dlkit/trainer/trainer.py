@@ -1,18 +1,15 @@
-"""The trainer: epochs of steps, measured, saved, and resumed as if nothing had happened.
+"""The trainer: what a user calls.
 
-    for each epoch:  for each batch:  wait -> forward -> loss -> backward -> step
-                     validate -> row of the history -> callbacks -> checkpoint
+    Trainer(model, ...)  ->  fit(loader, epochs)  ->  History
+                             evaluate, predict, save, resume
 
-`_train_batches` is the steady state. Everything that can go wrong between two batches (a kill, an
-interrupt, an exception) leaves a `Position` behind from which `fit` goes on to the very weights,
-bit for bit on a CPU, that an undisturbed run reaches.
+`loop` holds the way of an epoch, `run` what makes it go on after a kill, an interrupt or an
+exception: to the very weights, bit for bit on a CPU, that an undisturbed run reaches.
 """
 
-import math
 import random
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,22 +22,19 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dlkit.checks import check_positive_int
 from dlkit.trainer import setup
-from dlkit.trainer.batches import check_loader, steps_in, why_empty
-from dlkit.trainer.callbacks import Callback, StepInfo
-from dlkit.trainer.checkpoint import check_plain, read_checkpoint, restore_rng, write_checkpoint
-from dlkit.trainer.compute import Compute, comparable
-from dlkit.trainer.history import History, Row
+from dlkit.trainer.batches import check_loader
+from dlkit.trainer.callbacks import Callback
+from dlkit.trainer.checkpoint import check_plain
+from dlkit.trainer.compute import Compute
+from dlkit.trainer.history import History
 from dlkit.trainer.interrupt import StepwiseInterrupt
-from dlkit.trainer.losses import checked_loss
-from dlkit.trainer.metrics import EpochTotals, MetricSet
-from dlkit.trainer.position import Position, is_stateful, restore_loader, take_position
-from dlkit.trainer.progress import EpochBar
-from dlkit.trainer.state import pack_state, unpack_state
-
-_END = object()  # a batch may be anything, so the end of the data is something no batch can be
+from dlkit.trainer.loop import Loop
+from dlkit.trainer.metrics import MetricSet
+from dlkit.trainer.position import Position, is_stateful
+from dlkit.trainer.state import pack_state
 
 
-class Trainer:
+class Trainer(Loop):
     """Train a model on batches `(inputs, targets)`, and keep what is needed to go on.
 
     Args:
@@ -98,42 +92,27 @@ class Trainer:
             if checkpoint is None:
                 raise ValueError("checkpoint_every needs checkpoint='some/file.pt' to write to")
         self.device = setup.choose_device(device)
-        self.model = model.to(self.device)
-        self.optimizer = setup.make_optimizer(self.model, optimizer)
-        self.scheduler = setup.make_scheduler(self.optimizer, scheduler)
-        self.schedule_every = schedule_every
-        self.compute = Compute(
-            self.model,
-            self.optimizer,
+        model = model.to(self.device)
+        made = setup.make_optimizer(model, optimizer)
+        compute = Compute(
+            model,
+            made,
             loss_fn if loss_fn is not None else nn.CrossEntropyLoss(),
             self.device,
             setup.check_autocast(autocast, self.device),
             augment,
         )
-        self.metrics = MetricSet(metrics, self.device)
-        self.callbacks = list(callbacks)
-        self.checkpoint = Path(checkpoint) if checkpoint is not None else None
+        super().__init__(
+            compute,
+            setup.make_scheduler(made, scheduler),
+            MetricSet(metrics, self.device),
+            callbacks,
+            Path(checkpoint) if checkpoint is not None else None,
+        )
+        self.schedule_every = schedule_every
         self.checkpoint_every = checkpoint_every
         self.seed = seed
         self.progress = progress
-
-        self.history = History()
-        self.epoch = 0  # epochs that are complete, with their validation
-        self.global_step = 0
-        self.totals = EpochTotals()  # of the epoch that is under way
-        self.finished = False  # whether the last fit came to its end
-        self.stop_reason: str | None = None
-        self._trained = False  # the epoch's batches are used up, its validation is to come
-        self._between_batches = False  # weights, sums and loader agree on where they stand
-        self._position: Position | None = None  # that point, once it was noted
-        self._restore: Position | None = None  # where the next fit goes on
-        self._source = "the interrupted run"  # what an error about it is to name
-        self._loader: Any = None
-
-    @property
-    def in_mid_epoch(self) -> bool:
-        """Whether an epoch is under way, or was when training was cut short."""
-        return self.totals.steps > 0
 
     def fit(self, train_loader: Any, epochs: int, val_loader: Any = None) -> History:
         """Train until the model has seen a number of epochs.
@@ -175,14 +154,6 @@ class Trainer:
                 self._tell("on_fit_end")
         return self.history
 
-    def stop(self, reason: str) -> None:
-        """End training after the epoch that is under way.
-
-        Args:
-            reason: Kept as `stop_reason`.
-        """
-        self.stop_reason = reason
-
     def evaluate(self, loader: Any) -> dict[str, float]:
         """Return the mean loss and the metrics over all samples of a loader.
 
@@ -204,145 +175,6 @@ class Trainer:
             ValueError: If the loader gives no batch.
         """
         return self.compute.predict(loader)
-
-    def save(self, path: str | PathLike[str] | None = None) -> Path:
-        """Write a checkpoint: between epochs, after an interrupt, or from a callback.
-
-        Args:
-            path: Where to, by default the trainer's `checkpoint`.
-
-        Returns:
-            The file's path.
-
-        Raises:
-            ValueError: If there is no path, or the loader cannot note its place in mid-epoch.
-            CheckpointError: If the state is not plain data.
-            OSError: If the file cannot be written; an older one stays as it was.
-        """
-        target = Path(path) if path is not None else self.checkpoint
-        if target is None:
-            raise ValueError("path must be given to a Trainer that was made without a checkpoint")
-        position = self._position or self._restore
-        if position is None:
-            position = take_position(self._loader, mid_epoch=self.in_mid_epoch)
-        if position is None:
-            raise ValueError(
-                f"cannot save in the middle of an epoch: {type(self._loader).__name__} has no "
-                "state_dict(); use dlkit.DataLoader, or save between two epochs"
-            )
-        write_checkpoint(pack_state(self, position), target)
-        return target
-
-    def resume(self, path: str | PathLike[str]) -> "Trainer":
-        """Take up a checkpoint, so that the next `fit` goes on exactly where it was made.
-
-        Model, optimizer, schedule, metrics and callbacks must be made as they were; the loader is
-        compared when it is passed to `fit`. After an error the trainer is as it was before.
-
-        Returns:
-            The trainer itself.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            CheckpointError: If it is damaged, or belongs to another model or optimizer.
-        """
-        file = Path(path)
-        self._restore = unpack_state(self, read_checkpoint(file), file)
-        self._position = None
-        self._source = f"checkpoint {file}"
-        return self
-
-    def restart_epoch(self) -> None:
-        """Forget where in an epoch training stands: the next `fit` starts it with its first batch.
-
-        The weights stay. This lets training go on with another loader, in mid-epoch too.
-        """
-        self.totals = EpochTotals()
-        self.metrics.reset()
-        self._trained = False
-        self._position = self._restore = None
-
-    # The way of one epoch -----------------------------------------------------------------------
-
-    def _run_epoch(
-        self, loader: Any, val_loader: Any, epochs: int, interrupt: StepwiseInterrupt
-    ) -> None:
-        iterator = self._open_epoch(loader)
-        steps = self.totals.steps
-        title = f"Epoch {self.epoch + 1}/{epochs}"
-        bar = EpochBar(title, steps_in(loader), steps, show=self.progress)
-        try:
-            if not self._trained:
-                self._train_batches(loader, iterator, bar, interrupt)
-            del iterator  # its workers have nothing left to do while validation runs
-            row = self._row(self.evaluate(val_loader) if val_loader is not None else {})
-            bar.finish(row)
-        finally:
-            bar.close()
-        self.history.append(row)
-        self.epoch += 1
-        self.restart_epoch()
-        if self.schedule_every == "epoch":
-            setup.advance(self.scheduler, row)
-        self._tell("on_epoch_end", row)
-        self._position = take_position(loader, mid_epoch=False)
-        if self.checkpoint is not None:
-            self.save()
-
-    def _train_batches(
-        self, loader: Any, iterator: Iterator[Any], bar: EpochBar, interrupt: StepwiseInterrupt
-    ) -> None:
-        totals = self.totals
-        for batch in self._waited_for(iterator):
-            started = time.perf_counter()
-            self._train_step(batch, loader)
-            if self.checkpoint_every and self.global_step % self.checkpoint_every == 0:
-                self.save()
-            stepped = time.perf_counter()
-            totals.work_seconds += stepped - started
-            bar.step(totals.mean_loss, totals.samples_per_second, totals.wait_share)
-            totals.work_seconds += time.perf_counter() - stepped
-            interrupt.raise_if_requested()
-        if not totals.steps:
-            raise ValueError(f"train_loader gave no batch: {why_empty(loader)}")
-        self._trained = True
-        self._position = take_position(loader, mid_epoch=False)
-
-    def _waited_for(self, iterator: Iterator[Any]) -> Iterator[Any]:
-        while True:
-            self._between_batches = False  # inside next() the loader is ahead of the weights
-            started = time.perf_counter()
-            batch = next(iterator, _END)
-            if batch is _END:
-                return
-            self.totals.wait_seconds += time.perf_counter() - started
-            yield batch
-
-    def _train_step(self, batch: Any, loader: Any) -> None:
-        self._position = None
-        if not self.totals.steps:
-            self.totals.lr = float(self.optimizer.param_groups[0]["lr"])
-        inputs, targets = self.compute.training_batch(batch)
-        loss, outputs = self.compute.forward(inputs, targets)
-        info = StepInfo(
-            epoch=self.epoch + 1,
-            step=self.totals.steps + 1,
-            global_step=self.global_step + 1,
-            loss=float(loss.detach()) if loss.numel() == 1 else math.nan,
-            samples=len(inputs),
-            indices=getattr(loader, "last_indices", None),
-        )
-        checked_loss(loss, info, inputs, targets)
-        self.compute.update(loss)
-        if self.schedule_every == "step":
-            setup.advance(self.scheduler)
-        self.totals.add(info.loss, info.samples)
-        self.metrics.update(comparable(outputs), targets)
-        self.global_step += 1
-        self._between_batches = True
-        self._tell("on_step_end", info)
-
-    # Between batches ----------------------------------------------------------------------------
 
     def _start(self, loader: Any, epochs: int) -> None:
         if self.checkpoint_every and not is_stateful(loader):
@@ -376,53 +208,3 @@ class Trainer:
             # What cannot be saved is better found now than after an epoch of hours.
             check_plain(pack_state(self, Position({}, {})))
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-
-    def _open_epoch(self, loader: Any) -> Iterator[Any]:
-        restore, mid_epoch = self._restore, self.in_mid_epoch
-        for name in ("sampler", "batch_sampler"):
-            set_epoch = getattr(getattr(loader, name, None), "set_epoch", None)
-            if set_epoch is not None:  # the ranks of a distributed sampler shuffle by it
-                set_epoch(self.epoch)
-        if restore is not None:
-            restore_loader(loader, restore, mid_epoch=mid_epoch, source=self._source)
-            if not mid_epoch:
-                restore_rng(restore.rng)
-        self._tell("on_epoch_start")
-        iterator: Iterator[Any] = iter(()) if self._trained else iter(loader)
-        if restore is not None and mid_epoch:
-            # Only now: making the iterator, which the undisturbed run did long before this
-            # point, draws random numbers too.
-            restore_rng(restore.rng)
-        self._restore = None
-        self.model.train()
-        return iterator
-
-    def _keep_progress(self, loader: Any, *, save: bool) -> None:
-        """Note where an exception left training, if that is a point from which it can go on."""
-        between_epochs = self.epoch > 0 and not self.in_mid_epoch
-        if self._position is None and (self._between_batches or between_epochs):
-            self._position = take_position(loader, mid_epoch=self.in_mid_epoch)
-        if self._position is not None and save and self.checkpoint is not None:
-            self.save()
-        if self._position is not None and self.in_mid_epoch:
-            self._restore, self._source = self._position, "the interrupted run"
-        elif self.in_mid_epoch:
-            self.restart_epoch()
-
-    def _row(self, validation: dict[str, float]) -> Row:
-        totals = self.totals
-        train = {"loss": totals.mean_loss, **self.metrics.compute()}
-        return {
-            "epoch": self.epoch + 1,
-            **{f"train_{name}": value for name, value in train.items()},
-            **{f"val_{name}": value for name, value in validation.items()},
-            "samples_per_second": totals.samples_per_second,
-            "wait_share": totals.wait_share,
-            "lr": totals.lr,
-            "seconds": totals.seconds,
-            "batch_size": totals.batch_size,
-        }
-
-    def _tell(self, event: str, *details: Any) -> None:
-        for callback in self.callbacks:
-            getattr(callback, event)(self, *details)
