@@ -1,5 +1,6 @@
 """The widgets driven as a browser drives them: a control's value changes, the rest follows."""
 
+import base64
 import threading
 
 import pytest
@@ -77,7 +78,10 @@ def test_shuffling_follows_buffer_and_seed():
 def test_a_widget_says_what_it_shows_where_a_notebook_stores_text():
     explorer = BatchingExplorer(size=10, batch_size=5)
     assert repr(explorer).startswith("<BatchingExplorer: 10 samples in 2 batches of 5;")
-    assert "model_id" in explorer._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(explorer)
+    assert base64.b64decode(bundle["image/png"]) == explorer.image.value
+    assert "model_id" in bundle["application/vnd.jupyter.widget-view+json"]
 
 
 def test_text_is_escaped_before_it_becomes_html():

@@ -57,6 +57,15 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no anno
             self.image.value = png(self.picture)
             self.text.value = html.escape(self.picture.caption)
 
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        # JupyterLab runs no widget in a notebook that it does not trust, such as a fresh download.
+        # It then shows the picture; the text is whole, where ipywidgets would cut it off.
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**options)
+        if self.picture is not None:
+            picture, _ = self.picture._repr_mimebundle_()
+            bundle |= {"image/png": picture["image/png"], "text/plain": repr(self)}
+        return bundle
+
     def __repr__(self) -> str:
         # Stands in the notebook beside the widget, so that tests compare what is shown.
         return f"<{type(self).__name__}: {self.picture.caption if self.picture else ''}>"

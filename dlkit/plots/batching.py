@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from dlkit.plots.style import (
@@ -224,6 +225,8 @@ def batch_size_costs(
         axes.set_xscale("log", base=2)
         axes.set_xticks(batch_sizes[::2], [str(batch) for batch in batch_sizes[::2]])
         axes.minorticks_off()
+        if values is throughput:
+            axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         if values is megabytes:
             axes.set_yscale("log")  # a straight line: twice the batch, twice the memory
     return figure

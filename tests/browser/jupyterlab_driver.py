@@ -189,6 +189,10 @@ class NotebookPage:
             ".map(element => element.scrollHeight))"
         )
         self.page.set_viewport_size({"width": 1280, "height": min(int(height) + 200, 16_000)})
+        self.page.evaluate(
+            "() => document.querySelectorAll('.jp-NotebookPanel-notebook *')"
+            ".forEach(element => { element.scrollTop = 0; })"
+        )
         self.page.wait_for_function(
             "() => [...document.images].every(image => image.complete && image.naturalWidth > 0)"
         )
