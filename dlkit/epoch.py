@@ -10,7 +10,7 @@ Everything before `__next__` is starting: at the beginning, or in the middle fro
 import warnings
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice, repeat
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
@@ -48,8 +48,10 @@ class Epoch:
         return {
             "batches": self.batches,
             "seed_state": self.seed_state,
-            "order": self.order.state_dict(self.batches) if self.order and started else None,
-            "stream": self.stream.state_dict() if self.stream and started else None,
+            "order": self.order.state_dict(self.batches)
+            if self.order is not None and started
+            else None,
+            "stream": self.stream.state_dict() if self.stream is not None and started else None,
         }
 
 
@@ -64,6 +66,7 @@ class EpochIterator(Generic[Batch]):
     def __init__(self, loader: "DataLoader[Batch]", saved: dict[str, Any] | None) -> None:
         self._loader = loader
         self._in_flight: deque[Any] = deque()  # tasks that were drawn and not delivered yet
+        self._lost = False  # the task at hand was interrupted
         self._batches: Iterator[Any]
         if loader.is_iterable:
             self._start_stream(loader, saved)
@@ -73,15 +76,21 @@ class EpochIterator(Generic[Batch]):
             self._batches = map(pin_memory, self._batches)
 
     def __next__(self) -> Batch:
+        if self._lost:
+            self._count()
+            self._lost = False
         try:
             batch: Batch = next(self._batches)
         except StopIteration:
             self.epoch.finished = True
             raise
         except Exception:
-            # This batch is lost, as in PyTorch, and the next one follows. An interrupt is no such
-            # error: the batch it hit was not delivered and comes again when the pass is resumed.
-            self._count()
+            self._count()  # this batch is lost, as in PyTorch, and the next one follows
+            raise
+        except BaseException:
+            # An interrupt: the batch was not delivered and comes again when the pass is resumed
+            # from here. Only if this iterator is used further is it lost.
+            self._lost = not self._loader.num_workers
             raise
         self._count()
         return batch
@@ -157,8 +166,13 @@ def _read_again(batches: Iterator[Any], count: int, dataset: Any) -> None:
             "are read again and thrown away to continue after them",
             stacklevel=5,
         )
-    for _ in islice(batches, count):
-        pass
+    for _ in range(count):
+        try:
+            next(batches)
+        except StopIteration:
+            return
+        except Exception:
+            continue
 
 
 def _watch_length(

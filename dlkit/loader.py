@@ -9,11 +9,11 @@ its middle (`state_dict`) and continued, in another process too.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils import data as torch_data
 
 from dlkit.arguments import check_order, check_workers, resolve_context
 from dlkit.checks import check_generator
@@ -28,8 +28,11 @@ Batch = TypeVar("Batch")
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
 
 
-class DataLoader(Generic[Batch]):
+class DataLoader(torch_data.DataLoader[Batch]):
     """Batches of a dataset; a drop-in for `torch.utils.data.DataLoader`.
+
+    It is a subclass for the sake of code that asks `isinstance(loader, DataLoader)`; everything
+    that happens is written here.
 
     Args:
         dataset: map-style or iterable; see `dlkit.datasets.base`.
@@ -61,6 +64,9 @@ class DataLoader(Generic[Batch]):
         [tensor([0, 1]), tensor([2, 3]), tensor([4])]
     """
 
+    dataset: Any
+    batch_sampler: Any
+
     def __init__(
         self,
         dataset: Any,
@@ -82,7 +88,7 @@ class DataLoader(Generic[Batch]):
         pin_memory_device: str = "",
         in_order: bool = True,
     ) -> None:
-        self.is_iterable = isinstance(dataset, IterableDataset)
+        self.is_iterable = isinstance(dataset, torch_data.IterableDataset)
         check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
         check_order(self.is_iterable, batch_size, shuffle, sampler, batch_sampler, drop_last)
         check_generator(generator)
@@ -125,7 +131,7 @@ class DataLoader(Generic[Batch]):
         self.processes = TorchProcesses(self) if num_workers else None
         self._initialised = True
 
-    def __iter__(self) -> "EpochIterator[Batch]":
+    def __iter__(self) -> "EpochIterator[Batch]":  # type: ignore[override]
         resume, self._resume = self._resume, None
         iterator: EpochIterator[Batch] = EpochIterator(self, resume["epoch"] if resume else None)
         self._epoch = iterator.epoch
@@ -177,7 +183,7 @@ class DataLoader(Generic[Batch]):
             return dict(self._resume)
         state = {
             **self._identity(),
-            "generator": None if self.generator is None else self.generator.get_state(),
+            "generators": [generator.get_state() for generator in self._generators()],
             "epoch": None,
         }
         if self._epoch is not None and not self._epoch.finished:
@@ -203,9 +209,22 @@ class DataLoader(Generic[Batch]):
         epoch = state["epoch"]
         if epoch is not None and epoch["order"] is not None:
             self.new_order().load_state_dict(epoch["order"])
-        if self.generator is not None and state["generator"] is not None:
-            self.generator.set_state(state["generator"])
+        generators = self._generators()
+        if len(generators) != len(state["generators"]):
+            raise ValueError(
+                f"the state does not fit this DataLoader: it was made with "
+                f"{len(state['generators'])} generators, but this one has {len(generators)}"
+            )
+        for generator, saved in zip(generators, state["generators"], strict=True):
+            generator.set_state(saved)
         self._resume = dict(state)
+
+    def _generators(self) -> list[torch.Generator]:
+        """The generators that further passes will draw from: the loader's and its samplers'."""
+        inner = getattr(self.batch_sampler, "sampler", None)
+        owners = [self, self.sampler, self.batch_sampler, inner]
+        found = [getattr(owner, "generator", None) for owner in owners]
+        return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
     def _identity(self) -> dict[str, Any]:
         """What a saved state and this loader must have in common."""
@@ -220,5 +239,5 @@ class DataLoader(Generic[Batch]):
     def new_order(self) -> Any:
         """Return the tasks of a pass over a map-style dataset, as an order that can be saved."""
         if self.batch_sampler is None:
-            return resumable(self.sampler)
-        return resumable_batches(self.batch_sampler)
+            return resumable(self.sampler).own_pass()
+        return resumable_batches(self.batch_sampler).own_pass()

@@ -214,6 +214,40 @@ def test_an_interrupted_batch_comes_again_when_the_pass_is_resumed() -> None:
     assert received == list(range(10))
 
 
+def test_an_iterator_that_is_used_after_an_interrupt_counts_the_batch_it_lost() -> None:
+    class Interrupted(Liar):
+        armed = True
+
+        def __getitem__(self, index: int) -> int:
+            if index == 2 and self.armed:
+                raise KeyboardInterrupt
+            return index
+
+    dataset = Interrupted()
+    loader = DataLoader(dataset, batch_size=1)
+    iterator = iter(loader)
+    received = [next(iterator), next(iterator)]
+    with pytest.raises(KeyboardInterrupt):
+        next(iterator)
+    dataset.armed = False
+    received += [next(iterator), next(iterator)]
+    assert [int(batch) for batch in received] == [0, 1, 3, 4]
+    assert loader.last_indices == [4]
+    loader.load_state_dict(loader.state_dict())
+    assert int(next(iter(loader))) == 5
+
+
+def test_it_is_what_isinstance_asks_for() -> None:
+    loader = DataLoader(TensorDataset(X), batch_size=2, shuffle=True)
+    assert isinstance(loader, torch_data.DataLoader)
+    assert isinstance(loader.sampler, torch_data.RandomSampler)
+    assert isinstance(loader.batch_sampler, torch_data.BatchSampler)
+    assert isinstance(loader.dataset, torch_data.TensorDataset)
+    assert isinstance(DataLoader(X).sampler, torch_data.SequentialSampler)
+    assert isinstance(dlkit.Subset(X, [1]), torch_data.Subset)
+    assert isinstance(dlkit.ConcatDataset([X]), torch_data.ConcatDataset)
+
+
 @pytest.mark.parametrize("says", [2, 3])
 def test_a_stream_longer_than_its_length_warns(says: int) -> None:
     loader = DataLoader(Stream(9, says), batch_size=2)
@@ -317,6 +351,39 @@ def test_a_stream_without_a_state_is_read_again_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="Stream has no state_dict .* 3 batches"):
         assert [b.tolist() for b in loader] == [[6, 7], [8]]
     assert stream.reads == 9
+
+
+def test_a_stream_is_read_again_over_a_batch_that_failed_before() -> None:
+    class Stumbles:
+        def __init__(self) -> None:
+            self.at = -1
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> int:
+            self.at += 1
+            if self.at == 1:
+                raise ValueError("stumbled")
+            if self.at == 5:
+                raise StopIteration
+            return self.at
+
+    class Path(torch_data.IterableDataset[int]):
+        def __iter__(self) -> Iterator[int]:
+            return Stumbles()
+
+    loader = DataLoader(Path(), batch_size=None)
+    iterator = iter(loader)
+    assert next(iterator) == 0
+    with pytest.raises(ValueError, match="stumbled"):
+        next(iterator)
+    assert next(iterator) == 2
+    state = loader.state_dict()
+    other = DataLoader(Path(), batch_size=None)
+    other.load_state_dict(state)
+    with pytest.warns(UserWarning, match="read again"):
+        assert list(other) == [3, 4]
 
 
 def test_a_stream_with_a_state_is_continued_without_reading_again() -> None:

@@ -1,8 +1,8 @@
 """Datasets: the protocols, the vectorised building blocks, and three sources of images.
 
 Read `base` first (what a dataset is), then `tensors` and `rows` (the gather that makes it fast) and
-`combine`, then the sources `digits`, `mnist` and `synthetic`, which import scikit-learn or
-torchvision only when called.
+`combine`, then the sources `digits` (which imports scikit-learn when called), `mnist` with `idx` and
+`download`, and `synthetic`.
 """
 
 from torch.utils.data import Dataset, IterableDataset
@@ -16,6 +16,7 @@ from dlkit.datasets.combine import (
     vectorised,
 )
 from dlkit.datasets.digits import digits
+from dlkit.datasets.idx import DatasetCorruptError
 from dlkit.datasets.mnist import DatasetUnavailableError, mnist
 from dlkit.datasets.synthetic import Cost, SyntheticImages, synthetic_images
 from dlkit.datasets.tensors import TensorDataset
@@ -25,6 +26,7 @@ __all__ = [
     "ConcatDataset",
     "Cost",
     "Dataset",
+    "DatasetCorruptError",
     "DatasetUnavailableError",
     "IterableDataset",
     "MapDataset",

@@ -19,7 +19,7 @@ from dlkit.datasets.base import ArrayIndexed, Columns, Indices, as_list, read_sa
 from dlkit.datasets.tensors import TensorDataset
 
 
-class Subset(ArrayIndexed, torch_data.Dataset[Any]):
+class Subset(ArrayIndexed, torch_data.Subset[Any]):
     """The samples of `dataset` at `indices`, in that order.
 
     Args:
@@ -32,6 +32,9 @@ class Subset(ArrayIndexed, torch_data.Dataset[Any]):
         (5, (tensor(6),), (tensor([6, 0]),))
     """
 
+    dataset: Any
+    indices: Any
+
     def __init__(self, dataset: Any, indices: Indices) -> None:
         self.dataset = dataset
         self.indices = indices
@@ -41,7 +44,7 @@ class Subset(ArrayIndexed, torch_data.Dataset[Any]):
             return self.dataset[[self.indices[i] for i in index]]
         return self.dataset[self.indices[index]]
 
-    def __getitems__(self, indices: Indices) -> Sequence[Any]:
+    def __getitems__(self, indices: Indices) -> Sequence[Any]:  # type: ignore[override]
         if isinstance(self.indices, np.ndarray):
             return read_samples(self.dataset, self.indices[np.asarray(indices, dtype=np.int64)])
         # Looked up one by one: a list may be shuffled in place between two batches.
@@ -53,7 +56,7 @@ class Subset(ArrayIndexed, torch_data.Dataset[Any]):
         return len(self.indices)
 
 
-class ConcatDataset(ArrayIndexed, torch_data.Dataset[Any]):
+class ConcatDataset(ArrayIndexed, torch_data.ConcatDataset[Any]):
     """Several map-style datasets, one after another.
 
     Args:
@@ -68,6 +71,8 @@ class ConcatDataset(ArrayIndexed, torch_data.Dataset[Any]):
         >>> len(both), both[4], both.__getitems__([4, 0, 7]).columns
         (8, (tensor(1),), (tensor([1, 0, 4]),))
     """
+
+    datasets: list[Any]
 
     def __init__(self, datasets: Iterable[Any]) -> None:
         self.datasets = list(datasets)

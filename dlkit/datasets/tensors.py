@@ -10,7 +10,7 @@ from dlkit.datasets.base import ArrayIndexed, Columns, Indices, as_index_array
 from dlkit.datasets.rows import row_reader
 
 
-class TensorDataset(ArrayIndexed, torch_data.Dataset[tuple[Tensor, ...]]):
+class TensorDataset(ArrayIndexed, torch_data.TensorDataset):
     """Tensors in memory; sample `i` is the tuple of their rows `i`.
 
     Like `torch.utils.data.TensorDataset`, but a batch is read with one gather per tensor.

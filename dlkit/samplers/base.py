@@ -5,9 +5,10 @@ drawn, and how many items were taken since. To continue, the order is drawn agai
 random numbers and the items that were taken are passed over, which for an array is a slice.
 """
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ Item = TypeVar("Item", covariant=True)
 class Resumable:
     """Marks what has `state_dict(position)` and `load_state_dict`, so that a loader can save it."""
 
+    _resume: dict[str, Any] | None = None  # a loaded state that the next epoch starts from
+
     @abstractmethod
     def state_dict(self, position: int | None = None) -> dict[str, Any]:
         """Return where the order stands when `position` items count as taken."""
@@ -29,6 +32,16 @@ class Resumable:
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next iteration continue where `state` was made."""
+
+    def own_pass(self) -> Self:
+        """Return a shallow copy that counts for itself, over the same data and generator.
+
+        Two passes over one sampler may run at the same time; the one that begins last must neither
+        move the other's position nor take the state that was loaded for it.
+        """
+        twin = copy.copy(self)
+        self._resume = None  # the copy continues from it
+        return twin
 
 
 class ResumableOrder(torch_data.Sampler[Item], Resumable):
@@ -40,7 +53,6 @@ class ResumableOrder(torch_data.Sampler[Item], Resumable):
     generator: torch.Generator | None = None
     _drawn_from: Tensor | None = None  # the generator's state when the running epoch was drawn
     _position: int = 0  # items taken since
-    _resume: dict[str, Any] | None = None  # a loaded state that the next epoch starts from
 
     def _begin(self) -> tuple[torch.Generator, int]:
         """Start an epoch: say which generator it draws from and how many items to pass over."""
@@ -71,8 +83,8 @@ class ResumableOrder(torch_data.Sampler[Item], Resumable):
             position: how many items count as taken. By default those that were drawn; a loader
                 that draws ahead of its user passes the number the user has received.
         """
-        if self._resume is not None and position is None:
-            return dict(self._resume)
+        if self._resume is not None:  # loaded, and nothing was drawn since
+            return dict(self._resume) if position is None else self._resume | {"position": position}
         return {
             **self._identity(),
             "rng_state": self._drawn_from,

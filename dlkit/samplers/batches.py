@@ -1,9 +1,10 @@
 """Which indices make a batch: consecutive ones, equal class shares, similar lengths."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from dlkit.samplers.base import IndexArray, Resumable, ResumableOrder, Sampler
 from dlkit.samplers.foreign import resumable
 
 
-class BatchSampler(torch.utils.data.Sampler[list[int]], Resumable):
+class BatchSampler(torch.utils.data.BatchSampler, Resumable):
     """Consecutive indices of another sampler as lists, as `torch.utils.data.BatchSampler`.
 
     Args:
@@ -45,6 +46,12 @@ class BatchSampler(torch.utils.data.Sampler[list[int]], Resumable):
         if self._source_of is not self.sampler:
             self._source_of, self._saved_source = self.sampler, resumable(self.sampler)
         return self._saved_source
+
+    def own_pass(self) -> Self:
+        """Return a copy whose sampler counts for itself too."""
+        twin = copy.copy(self)
+        twin._source_of, twin._saved_source = self.sampler, self._source.own_pass()
+        return twin
 
     def arrays(self) -> Iterator[IndexArray | list[int]]:
         """The batches as arrays where the sampler has them, else as lists."""

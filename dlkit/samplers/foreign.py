@@ -70,7 +70,6 @@ class Replayed(Resumable):
         self.sampler = sampler
         self._starts: list[dict[str, Any]] | None = None
         self._position = 0
-        self._resume: dict[str, Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         # Some samplers draw their order when iter() is called, others at the first next(), and
@@ -85,6 +84,7 @@ class Replayed(Resumable):
         _restore(self.sampler, {**at_first, "own": None})
         position = sum(1 for _ in islice(items, resume["position"]))
         set_rng_state(outside)
+        self._starts, self._position = resume["starts"], position
         return self._continue(resume["starts"], items, position)
 
     def _run(self, at_iter: dict[str, Any], items: Iterator[Any]) -> Iterator[Any]:
@@ -103,8 +103,8 @@ class Replayed(Resumable):
 
     def state_dict(self, position: int | None = None) -> dict[str, Any]:
         """Return where the order stands; `position` counts items, by default those drawn."""
-        if self._resume is not None and position is None:
-            return dict(self._resume)
+        if self._resume is not None:  # loaded, and nothing was drawn since
+            return dict(self._resume) if position is None else self._resume | {"position": position}
         return {
             "sampler": type(self.sampler).__name__,
             "starts": self._starts,

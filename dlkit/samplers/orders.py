@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils import data as torch_data
 
 from dlkit.checks import check_bool, check_generator, check_positive_int, check_sized
 from dlkit.samplers.base import IndexArray, Sampler
@@ -13,7 +14,7 @@ _SEQUENTIAL_BLOCK = 65_536  # bounds the memory of an order of a billion indices
 _REPLACEMENT_BLOCK = 32  # PyTorch draws so many at a time; another size would shift its stream
 
 
-class SequentialSampler(Sampler):
+class SequentialSampler(Sampler, torch_data.SequentialSampler):
     """Indices 0, 1, 2, ... of a data source, as `torch.utils.data.SequentialSampler`.
 
     Args:
@@ -37,7 +38,7 @@ class SequentialSampler(Sampler):
         return len(self.data_source)
 
 
-class RandomSampler(Sampler):
+class RandomSampler(Sampler, torch_data.RandomSampler):
     """All indices in random order, or indices drawn with replacement; as PyTorch's class.
 
     Args:
@@ -106,7 +107,7 @@ class RandomSampler(Sampler):
         return self.num_samples
 
 
-class SubsetRandomSampler(Sampler):
+class SubsetRandomSampler(Sampler, torch_data.SubsetRandomSampler):
     """The given indices in random order, as `torch.utils.data.SubsetRandomSampler`.
 
     Args:
@@ -146,7 +147,7 @@ def _as_array(indices: Sequence[Any]) -> IndexArray:
     return array
 
 
-class WeightedRandomSampler(Sampler):
+class WeightedRandomSampler(Sampler, torch_data.WeightedRandomSampler):
     """Indices drawn with given probabilities, as `torch.utils.data.WeightedRandomSampler`.
 
     Args:
