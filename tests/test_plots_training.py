@@ -52,6 +52,11 @@ def test_ticks_are_whole_epochs_and_labels_do_not_lie_about_their_place(epochs):
             assert share == pytest.approx(tick, rel=1e-2)
 
 
+def test_the_legend_names_what_was_held_out():
+    legend = learning_curves(rows(3), held_out="test").axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["training", "test"]
+
+
 def test_the_best_validation_epoch_is_marked_with_its_number():
     losses = learning_curves(rows(30)).axes[0]
     mark = losses.lines[2]
@@ -161,6 +166,13 @@ def test_right_and_wrong_have_different_colours_and_zero_is_white():
     assert right[2] > right[0]  # blue
     assert wrong[0] > wrong[2]  # red
     assert zero == (1.0, 1.0, 1.0)
+
+
+def test_the_most_common_error_is_the_darkest_however_rare_errors_are():
+    counts = np.array([[9990, 8, 2], [0, 9999, 1], [0, 0, 10000]])
+    patches = confusion_matrix(counts).axes[0].patches
+    redness = {counts.flat[i]: 1 - patches[i].get_facecolor()[2] for i in (1, 2, 5)}
+    assert redness[8] > redness[2] > redness[1] > 0.1
 
 
 def test_a_class_without_samples_does_not_divide_by_zero():

@@ -160,7 +160,7 @@ def report(
     counts = confusion_counts(logits, labels)
     right = int(counts.diagonal().sum())
     pictures = {
-        "curves.png": learning_curves(trainer.history),
+        "curves.png": learning_curves(trainer.history, held_out="test"),
         "confusion_matrix.png": confusion_matrix(counts.numpy()),
         "worst_mistakes.png": mistakes_grid(images.numpy(), worst_mistakes(logits, labels)),
     }

@@ -26,8 +26,8 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[str] | None = None) -> P
         names: Name of each class; its number by default.
 
     Returns:
-        A figure: right predictions in blue on the diagonal, wrong ones in red, each shaded by its
-        share of the row; beside each row the share that was right.
+        A figure: right predictions in blue on the diagonal, wrong ones in red, the
+        most common darkest; beside each row the share that was right.
 
     Raises:
         ValueError: If `counts` is not square, or `names` has another length.
@@ -45,10 +45,16 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[str] | None = None) -> P
     figure = new_figure(side + 1.0, side, caption=_confusion_caption(table, labels))
     axes = tidy(figure.add_subplot(), xlabel="predicted class", ylabel="true class")
     totals = table.sum(axis=1)
+    shares = table / np.maximum(totals, 1)[:, None]
+    worst = float((shares - np.diag(np.diag(shares))).max()) or 1.0
     for (row, column), count in np.ndenumerate(table):
-        share = count / totals[row] if totals[row] else 0.0
-        # The square root lifts a single mistake among hundreds off the white of zero.
-        shade = to_hex((_RIGHT if row == column else _WRONG)(math.sqrt(share)))
+        share = shares[row, column]
+        # Errors are shaded against the most common one, else a good model's would all look white;
+        # the square root lifts a single mistake among hundreds off the white of zero.
+        if row == column:
+            shade = to_hex(_RIGHT(math.sqrt(share)))
+        else:
+            shade = to_hex(_WRONG(0.7 * math.sqrt(share / worst)))
         box = (column - 0.5, row - 0.5)
         axes.add_patch(Rectangle(box, 1, 1, facecolor=shade, edgecolor="white", linewidth=1.5))
         text = readable_on(shade) if count else MUTED
@@ -106,7 +112,7 @@ def image_grid(images: ArrayLike, titles: Sequence[str], *, columns: int = 6) ->
     figure = new_figure(1.45 * width + 0.2, (1.4 + 0.2 * lines) * rows, caption=caption)
     engine = figure.get_layout_engine()
     if engine is not None:
-        engine.set(h_pad=0.08)  # type: ignore[call-arg]  # inches, so that no title is cut off
+        engine.set(h_pad=0.14)  # type: ignore[call-arg]  # inches, so that no title is cut off
     grid = figure.subplots(rows, width, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()

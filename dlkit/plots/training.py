@@ -14,12 +14,13 @@ from dlkit.trainer.history import Row
 _PARTS = (("train", PALETTE[1], "o"), ("val", PALETTE[0], "s"))
 
 
-def learning_curves(history: Sequence[Row]) -> Picture:
+def learning_curves(history: Sequence[Row], *, held_out: str = "validation") -> Picture:
     """Draw loss and accuracy over epochs, for training and validation.
 
     Args:
         history: Rows with `epoch`, `train_loss`, and what there is of `val_loss`,
             `train_accuracy`, `val_accuracy`; a `History` is such a sequence.
+        held_out: What the legend calls the samples behind the `val_` columns.
 
     Returns:
         A figure with a panel for the loss and, where there is an accuracy, one for the share of
@@ -40,7 +41,7 @@ def learning_curves(history: Sequence[Row]) -> Picture:
     ]
     figure = new_figure(4.6 * len(panels), 3.2, caption=_last_numbers(rows))
     for axes, kind in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _curves(axes, rows, kind)
+        _curves(axes, rows, kind, held_out)
     return figure
 
 
@@ -52,7 +53,7 @@ def _has(rows: Sequence[Row], part: str, kind: str) -> bool:
     return any(f"{part}_{kind}" in row for row in rows)
 
 
-def _curves(axes: Axes, rows: Sequence[Row], kind: str) -> None:
+def _curves(axes: Axes, rows: Sequence[Row], kind: str, held_out: str) -> None:
     epochs = [row["epoch"] for row in rows]
     drawn: dict[str, list[float]] = {}
     for part, colour, marker in _PARTS:
@@ -62,7 +63,7 @@ def _curves(axes: Axes, rows: Sequence[Row], kind: str) -> None:
         drawn[part] = values if kind == "loss" else [1 - value for value in values]
         # Markers show single epochs; from some thirty on they would hide the line.
         size = 4.5 if len(rows) <= 30 else 0
-        label = "training" if part == "train" else "validation"
+        label = "training" if part == "train" else held_out
         axes.plot(
             epochs, drawn[part], color=colour, marker=marker, markersize=size, label=label, lw=1.8
         )
