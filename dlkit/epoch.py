@@ -9,7 +9,7 @@ Everything before `__next__` is starting: at the beginning, or in the middle fro
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -142,7 +142,7 @@ class EpochIterator(Generic[Batch]):
             self.epoch.batches = saved["batches"]
             if position is None:
                 _read_again(batches, saved["batches"], loader.dataset)
-        self._batches = _watch_length(batches, self.epoch.batches, loader)
+        self._batches = map(_length_watcher(loader, self.epoch), batches)
 
 
 def _draw_seed(loader: "DataLoader[Any]", saved: dict[str, Any] | None) -> torch.Tensor:
@@ -175,21 +175,18 @@ def _read_again(batches: Iterator[Any], count: int, dataset: Any) -> None:
             continue
 
 
-def _watch_length(
-    batches: Iterator[Any], delivered: int, loader: "DataLoader[Any]"
-) -> Iterator[Any]:
-    """Warn when a stream yields more than the `len(loader)` that somebody was told."""
+def _length_watcher(loader: "DataLoader[Any]", epoch: Epoch) -> Callable[[Any], Any]:
+    """Return a function that passes batches on, and warns beyond a promised `len(loader)`."""
     promised = loader.told_length
-    for count, batch in enumerate(batches, delivered + 1):
-        if promised is not None and count > promised:
+
+    def watch(batch: Any) -> Any:
+        if promised is not None and epoch.batches >= promised:
+            hint = "; with workers, each must read its own share: see get_worker_info"
             warnings.warn(
                 f"the length of {type(loader.dataset).__name__} promised {promised} batches, but "
-                f"this is number {count}"
-                + (
-                    "; with workers, each must read its own share: see get_worker_info"
-                    if loader.num_workers
-                    else ""
-                ),
-                stacklevel=2,
+                f"this is number {epoch.batches + 1}{hint if loader.num_workers else ''}",
+                stacklevel=3,
             )
-        yield batch
+        return batch
+
+    return watch
