@@ -5,22 +5,27 @@ The way of a batch, and the module that holds each step:
     dataset --indices--> sampler --> fetch --> collate --> worker boundary --> pin, copy --> batch
     datasets             samplers    fetch     collate     workers             device        loader
 
-`import dlkit` needs torch, numpy and cloudpickle only; whatever else a module uses, it imports when
-it is called.
+Using it needs torch, numpy and cloudpickle only; whatever else a module wants, it imports when it
+is called. The names below are imported at their first use, so that `dlkit --help` is there at once
+and `dlkit doctor` can report a torch that does not import.
 """
 
-from dlkit import collate, datasets, samplers
-from dlkit.collate import default_collate, default_convert, pad_collate, register_collate
-from dlkit.datasets import (
-    ConcatDataset,
-    Dataset,
-    IterableDataset,
-    Subset,
-    TensorDataset,
-    TransformDataset,
-    random_split,
-)
-from dlkit.loader import DataLoader
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dlkit import collate, datasets, samplers
+    from dlkit.collate import default_collate, default_convert, pad_collate, register_collate
+    from dlkit.datasets import (
+        ConcatDataset,
+        Dataset,
+        IterableDataset,
+        Subset,
+        TensorDataset,
+        TransformDataset,
+        random_split,
+    )
+    from dlkit.loader import DataLoader
 
 __version__ = "0.1.0"
 
@@ -42,3 +47,21 @@ __all__ = [
     "register_collate",
     "samplers",
 ]
+
+_MODULES = ("collate", "datasets", "samplers")
+_HOMES = ("dlkit.loader", "dlkit.datasets", "dlkit.collate")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that defines it, and keep it."""
+    if name in _MODULES:
+        return import_module(f"dlkit.{name}")
+    if name in __all__:
+        home = next(module for module in map(import_module, _HOMES) if hasattr(module, name))
+        globals()[name] = getattr(home, name)
+        return globals()[name]
+    raise AttributeError(f"module 'dlkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -436,7 +436,7 @@ def test_pinning_without_an_accelerator_warns_and_loads() -> None:
 def test_importing_dlkit_imports_only_its_core() -> None:
     code = (
         "import sys; before = set(sys.modules); import torch, numpy, cloudpickle; "
-        "core = set(sys.modules); import dlkit; "
+        "core = set(sys.modules); import dlkit; [getattr(dlkit, name) for name in dlkit.__all__]; "
         "heavy = {'matplotlib', 'torchvision', 'sklearn', 'ipywidgets', 'pandas', 'tqdm', "
         "'torchmetrics', 'psutil', 'IPython', 'scipy', 'PIL'}; "
         "print(sorted(heavy & {name.split('.')[0] for name in set(sys.modules) - core}))"
@@ -445,5 +445,14 @@ def test_importing_dlkit_imports_only_its_core() -> None:
     assert result.stdout.strip() == "[]", result.stderr
 
 
+def test_importing_dlkit_alone_does_not_import_torch() -> None:
+    code = "import sys, dlkit; print('torch' in sys.modules, dlkit.__version__)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.split()[0] == "False", result.stderr
+
+
 def test_nothing_else_is_exported_than_exists() -> None:
     assert all(hasattr(dlkit, name) for name in dlkit.__all__)
+    assert set(dlkit.__all__) <= set(dir(dlkit))
+    with pytest.raises(AttributeError, match="no attribute 'Loader'"):
+        dlkit.Loader  # noqa: B018
