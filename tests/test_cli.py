@@ -203,3 +203,17 @@ def test_lab_asks_for_its_token_and_listens_on_loopback_alone_whatever_the_setti
         server.terminate()
         server.communicate(timeout=60)
     assert lab.is_free(port)
+
+
+def test_a_torch_that_does_not_import_is_reported_with_what_to_do(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('libbroken.so: no such file')\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "dlkit", "doctor"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert "dlkit doctor cannot start: ImportError: libbroken.so" in result.stderr
+    assert "make env" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; those of this process when None.
 
     Returns:
-        0 when the command succeeded, 130 when it was interrupted, otherwise what it returned.
+        0 when the command succeeded, 1 when something it imports is missing or damaged, 130 when
+        it was interrupted, otherwise what it returned.
 
     Raises:
         SystemExit: with status 0 after ``--help`` and ``--version``, 2 for arguments that
@@ -69,7 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     # The options before the command take no value, so the first word is the command.
     command = next((word for word in arguments if not word.startswith("-")), None)
-    args = build_parser(command).parse_args(arguments)
+    try:
+        parser = build_parser(command)
+    except ImportError as error:
+        print(_unusable(command, error), file=sys.stderr)
+        return 1
+    args = parser.parse_args(arguments)
     try:
         status: int = args.run(args)
     except KeyboardInterrupt:
@@ -80,3 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status
+
+
+def _unusable(command: str | None, error: ImportError) -> str:
+    """Say what a command misses; a torch that is broken is reported here, by `doctor` too."""
+    return (
+        f"ERROR: dlkit {command} cannot start: {type(error).__name__}: {error}\n"
+        f"Something it imports is missing or damaged in {sys.prefix}.\n"
+        "Do: make env, which repairs the environment; "
+        "elsewhere pip install --force-reinstall torch 'dlkit[lab]'"
+    )
