@@ -30,7 +30,9 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no anno
     def __init__(self, controls: Mapping[str, ipywidgets.Widget]) -> None:
         self.controls = dict(controls)
         self.text = ipywidgets.HTML()
-        self.image = ipywidgets.Image(format="png")
+        # At its own size: a box would stretch it to its full width.
+        layout = ipywidgets.Layout(align_self="flex-start", max_width="100%")
+        self.image = ipywidgets.Image(format="png", layout=layout)
         self.picture: Picture | None = None
         self._drawing = threading.Lock()
         super().__init__([ipywidgets.VBox(list(self.controls.values())), self.text, self.image])

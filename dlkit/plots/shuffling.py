@@ -38,7 +38,8 @@ def displacements(orders: Mapping[str, Sequence[int]]) -> Picture:
         raise ValueError("orders must hold at least one order, got none")
     scores = {title: mixing(order) for title, order in orders.items()}
     caption = "mixing: " + ", ".join(f"{title} {score:.2f}" for title, score in scores.items())
-    figure = new_figure(0.6 + 2.6 * len(orders), 3.4, caption=caption)
+    side = 4.0 if len(orders) == 1 else 2.6
+    figure = new_figure(0.6 + side * len(orders), 0.8 + side, caption=caption)
     panels = figure.subplots(1, len(orders), squeeze=False, sharey=True)[0]
     for axes, (title, order) in zip(panels, orders.items(), strict=True):
         indices = np.asarray(list(order))

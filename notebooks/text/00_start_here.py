@@ -136,7 +136,7 @@ print("steps:", steps)
 print("the model waits for at least 128 x 2 ms:", waited >= 0.256)
 
 # %% [markdown]
-# **Investigate.** A faster GPU would change nothing here: the loader is the bottleneck. Measuring
+# **Investigate.** A faster GPU would change little here: the loader is the bottleneck. Measuring
 # the wait takes two clock readings for each step, and is the first thing to do with a slow
 # training run.
 #

@@ -182,7 +182,8 @@ print("mean of everything:", round(padded.values.mean().item(), 2))
 print("mean under the mask:", padded.values[padded.mask].mean().item())
 
 # %%
-lengths = torch.randint(5, 60, (512,), generator=torch.Generator().manual_seed(0))
+generator = torch.Generator().manual_seed(0)
+lengths = torch.randint(5, 60, (512,), generator=generator)
 orders = {
     "as they come": list(BatchSampler(range(512), 8, drop_last=False)),
     "similar lengths": list(LengthBucketSampler(lengths, 8, generator=generator)),
