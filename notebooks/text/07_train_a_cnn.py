@@ -150,7 +150,7 @@ print("the curves show every epoch:", len(live.picture.axes[0].lines[0].get_xdat
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-history.to_pandas().round(4)
+history.to_pandas().drop(columns=["lr", "batch_size"]).round(4)
 
 # %%
 print("less than half of the time was waiting:", all(row["wait_share"] < 0.5 for row in history))
@@ -296,7 +296,8 @@ print("steps:     ", steps, "together", growing.global_step)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-print(growing.history)
+columns = ["epoch", "batch_size", "train_loss", "val_loss", "val_accuracy", "samples_per_second"]
+growing.history.to_pandas()[columns].round(4)
 
 # %%
 losses = growing.history.column("train_loss")
