@@ -9,11 +9,12 @@ its middle (`state_dict`) and continued, in another process too.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils import data as torch_data
+from typing_extensions import TypeVar  # comes with torch; the default is new in Python 3.13
 
 from dlkit.arguments import check_order, check_workers, resolve_context
 from dlkit.checks import check_generator
@@ -24,7 +25,7 @@ from dlkit.samplers.batches import resumable_batches
 from dlkit.samplers.foreign import resumable
 from dlkit.workers import TorchProcesses
 
-Batch = TypeVar("Batch")
+Batch = TypeVar("Batch", default=Any)
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
 
 
