@@ -5,6 +5,8 @@
 import copy
 import math
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -507,3 +509,14 @@ def test_progress_bar_shows_loss_rate_and_share_of_waiting(capsys):
     last = capsys.readouterr().err.strip().splitlines()[-1]
     for words in ("Epoch 1/1", "7/7", "loss=", "samples/s=", "waiting=", "val_accuracy="):
         assert words in last
+
+
+def test_the_trainer_and_the_models_are_imported_without_the_packages_they_may_need_later():
+    heavy = "torchmetrics tqdm matplotlib torchvision sklearn pandas ipywidgets IPython"
+    script = (
+        "import sys, torch; before = set(sys.modules); import dlkit.trainer, dlkit.models;"
+        "import dlkit.trainer.augment, dlkit.trainer.results;"
+        f"print([name for name in {heavy.split()!r} if name in set(sys.modules) - before])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.stdout.strip() == "[]", found.stderr

@@ -99,6 +99,14 @@ def undisturbed(tmp_path):
     return run
 
 
+@pytest.fixture
+def keyboard():
+    """Python's own handler for Ctrl-C, which a job in the background starts without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def disturb_the_generators() -> None:
     torch.manual_seed(999), random.seed(999), np.random.seed(999)
 
@@ -306,7 +314,7 @@ def test_an_interrupt_leaves_a_checkpoint_of_the_very_step(tmp_path, undisturbed
     assert outcome(resumed) == expected
 
 
-def test_ctrl_c_waits_for_the_end_of_the_step(tmp_path, undisturbed):
+def test_ctrl_c_waits_for_the_end_of_the_step(tmp_path, undisturbed, keyboard):
     expected = undisturbed()
     pressed = []
 
@@ -329,7 +337,7 @@ def test_ctrl_c_waits_for_the_end_of_the_step(tmp_path, undisturbed):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_second_ctrl_c_stops_at_once_and_leaves_the_last_checkpoint(tmp_path):
+def test_a_second_ctrl_c_stops_at_once_and_leaves_the_last_checkpoint(tmp_path, keyboard):
     class Impatient(Callback):
         def on_step_end(self, trainer, step):
             if step.global_step == 4:

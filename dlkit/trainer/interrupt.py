@@ -17,6 +17,7 @@ class StepwiseInterrupt:
     Does nothing outside the main thread, or where a program has its own handler for the signal.
 
     Example:
+        >>> previous = signal.signal(signal.SIGINT, signal.default_int_handler)
         >>> with StepwiseInterrupt() as interrupt:
         ...     signal.raise_signal(signal.SIGINT)
         ...     try:
@@ -24,6 +25,7 @@ class StepwiseInterrupt:
         ...     except KeyboardInterrupt:
         ...         print("after the step")
         after the step
+        >>> handler = signal.signal(signal.SIGINT, previous)
     """
 
     def __init__(self) -> None:
