@@ -6,7 +6,7 @@ import ipywidgets
 import torch
 
 from dlkit.lab.explorer import WIDE, Explorer, slider
-from dlkit.mixing import displacement
+from dlkit.mixing import displacement, mixing
 from dlkit.plots.shuffling import displacements
 from dlkit.plots.style import Picture
 from dlkit.samplers import ShuffleBuffer
@@ -23,7 +23,7 @@ class ShuffleExplorer(Explorer):
         size: Samples in the stream.
 
     >>> ShuffleExplorer(buffer_size=1)  # doctest: +ELLIPSIS
-    <ShuffleExplorer: 1000 samples, buffer of 1 (0.1%), seed 0; mixing: buffer of 1 0.00; ...>
+    <ShuffleExplorer: 1000 samples, buffer of 1 (0.1%), seed 0: mixing 0.00; ...>
     """
 
     def __init__(self, buffer_size: int = 100, seed: int = 0, size: int = 1000) -> None:
@@ -53,7 +53,7 @@ class ShuffleExplorer(Explorer):
         moved = displacement(order)
         picture.caption = (
             f"{self.size} samples, buffer of {buffer_size} ({buffer_size / self.size:.1%}), "
-            f"seed {seed}; {picture.caption}; a sample comes at most {moved.max()} places early "
-            f"and at most {-moved.min()} late"
+            f"seed {seed}: mixing {mixing(order):.2f}; a sample comes at most "
+            f"{moved.max()} places early and at most {-moved.min()} late"
         )
         return picture

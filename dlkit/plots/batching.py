@@ -26,7 +26,7 @@ from dlkit.plots.style import (
     tidy,
 )
 
-NUMBERED = 100  # more cells than this are too small for a number in each
+NUMBERED = 80  # more cells than this are too small for a number in each
 LEGEND = 6  # more batches than this are not all named
 
 

@@ -39,16 +39,20 @@ def displacements(orders: Mapping[str, Sequence[int]]) -> Picture:
     scores = {title: mixing(order) for title, order in orders.items()}
     caption = "mixing: " + ", ".join(f"{title} {score:.2f}" for title, score in scores.items())
     side = 4.0 if len(orders) == 1 else 2.6
-    figure = new_figure(0.6 + side * len(orders), 0.8 + side, caption=caption)
-    panels = figure.subplots(1, len(orders), squeeze=False, sharey=True)[0]
-    for axes, (title, order) in zip(panels, orders.items(), strict=True):
+    width, height = 0.65 + side * len(orders), 0.75 + side
+    figure = new_figure(width, height, caption=caption, fixed=True)
+    for panel, (title, order) in enumerate(orders.items()):
+        place = (0.75 + panel * side, 0.55, side - 0.25, side - 0.25)
+        axes = figure.add_axes(tuple(np.divide(place, (width, height, width, height)).tolist()))
         indices = np.asarray(list(order))
         size = max(2.0, min(9.0, 1500 / max(len(indices), 1)))
         tidy(axes, title=f"{title}\nmixing {scores[title]:.2f}", xlabel="position in the epoch")
         axes.plot([0, len(indices)], [0, len(indices)], color=MUTED, linewidth=0.8, zorder=1)
         axes.scatter(np.arange(len(indices)), indices, s=size, color=colour(0), linewidths=0)
-        axes.set_box_aspect(1)
-    panels[0].set_ylabel("index in the dataset", color=INK)
+        if panel:
+            axes.tick_params(labelleft=False)
+        else:
+            axes.set_ylabel("index in the dataset", color=INK)
     return figure
 
 
