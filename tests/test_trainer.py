@@ -96,6 +96,16 @@ def test_fit_reaches_the_weights_of_a_loop_written_by_hand_bit_for_bit(
     assert history.column("train_accuracy") == pytest.approx([accuracy for _, accuracy in rows])
 
 
+def test_a_model_left_in_evaluation_mode_is_trained_in_training_mode():
+    modes = []
+    model = net()
+    model[2].register_forward_hook(lambda layer, inputs, output: modes.append(layer.training))
+    model.eval()
+    loader = DataLoader(blobs(), 25)
+    quiet(model).fit(loader, 2, loader)
+    assert modes == [True, True, False, False] * 2
+
+
 def test_seed_seeds_all_generators_when_training_starts():
     class Draw(Callback):
         def on_epoch_start(self, trainer):

@@ -337,6 +337,25 @@ def test_ctrl_c_waits_for_the_end_of_the_step(tmp_path, undisturbed, keyboard):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_an_interrupt_while_a_batch_is_read_keeps_the_last_checkpoint(tmp_path, undisturbed):
+    expected = undisturbed()
+    read = []
+
+    def noisy_until_interrupted(inputs):
+        read.append(1)
+        if len(read) == 5 * 8 - 3:  # in the fifth batch, after some of its random numbers
+            raise KeyboardInterrupt
+        return noisy(inputs)
+
+    loader = DataLoader(TransformDataset(data(), noisy_until_interrupted), 8, shuffle=True)
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tmp_path, checkpoint_every=3).fit(loader, EPOCHS, DataLoader(data(20), 8))
+    resumed = make_trainer(tmp_path).resume(tmp_path / "run.pt")
+    assert resumed.global_step == 3
+    resumed.fit(make_loader(), EPOCHS, DataLoader(data(20), 8))
+    assert outcome(resumed) == expected
+
+
 def test_a_second_ctrl_c_stops_at_once_and_leaves_the_last_checkpoint(tmp_path, keyboard):
     class Impatient(Callback):
         def on_step_end(self, trainer, step):
