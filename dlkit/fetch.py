@@ -15,6 +15,7 @@ import numpy as np
 from dlkit.collate import default_collate
 from dlkit.datasets.base import Columns, samples_reader
 from dlkit.datasets.combine import vectorised
+from dlkit.datasets.tensors import TensorDataset
 
 
 def map_fetcher(
@@ -33,21 +34,23 @@ def map_fetcher(
         'ca'
     """
     dataset = vectorised(dataset)
+    make = _batch_maker(dataset, collate_fn) if batched else lambda i: collate_fn(dataset[i])
+
+    def fetch(task: Any) -> Any:
+        try:
+            return make(task)
+        except Exception as error:
+            raise _explained(error, dataset, task if batched else [task])  # noqa: B904
+
+    return fetch
+
+
+def _batch_maker(dataset: Any, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the function from indices to a batch that takes the fewest steps."""
+    if type(dataset) is TensorDataset and collate_fn is default_collate:
+        return dataset.read_columns  # the rows of the tensors are the batch
     read = samples_reader(dataset)
-
-    def fetch(indices: Any) -> Any:
-        try:
-            return collate_fn(for_collate(read(indices), collate_fn))
-        except Exception as error:
-            raise _explained(error, dataset, indices)  # noqa: B904  (it is the same error)
-
-    def fetch_single(index: Any) -> Any:
-        try:
-            return collate_fn(dataset[index])
-        except Exception as error:
-            raise _explained(error, dataset, [index])  # noqa: B904
-
-    return fetch if batched else fetch_single
+    return lambda indices: collate_fn(for_collate(read(indices), collate_fn))
 
 
 def for_collate(samples: Any, collate_fn: Callable[[Any], Any]) -> Any:

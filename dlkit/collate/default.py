@@ -17,6 +17,7 @@ from dlkit.datasets.base import Columns
 from dlkit.structure import like_dataclass, like_mapping, like_sequence
 
 CollateFunction = Callable[[Sequence[Any]], Any]
+_SMALL = 65_536  # bytes of one array; larger ones are stacked by torch, on several threads
 _registry: dict[type, CollateFunction] = {}
 
 
@@ -136,8 +137,7 @@ def collate_nested(
     if rule is not None:
         return rule(samples)
     if isinstance(first, Mapping):
-        check_same_type(samples, Mapping)
-        return like_mapping(first, {k: _field(samples, k, f"[{k!r}]", leaf) for k in first})
+        return like_mapping(first, {k: _field(samples, k, leaf) for k in first})
     if dataclasses.is_dataclass(first):
         check_same_type(samples, kind)
         names = [field.name for field in dataclasses.fields(first)]
@@ -146,17 +146,7 @@ def collate_nested(
             first, {name: _step(columns[name], f".{name}", leaf) for name in names}
         )
     if isinstance(first, Sequence):
-        check_same_type(samples, Sequence)
-        lengths = [len(sample) for sample in samples]
-        if (other := first_different(lengths)) is not None:
-            raise ClashError(
-                RuntimeError,
-                f"each element in the batch should be of equal size, but its length is "
-                f"{lengths[0]} in sample 0 and {lengths[other]} in sample {other}",
-            )
-        fields = [
-            _step(column, f"[{i}]", leaf) for i, column in enumerate(zip(*samples, strict=True))
-        ]
+        fields = [_step(column, f"[{i}]", leaf) for i, column in enumerate(_transposed(samples))]
         if isinstance(first, tuple):
             return kind(*fields) if hasattr(first, "_fields") else fields
         return like_sequence(first, fields)
@@ -176,13 +166,35 @@ def _step(column: Sequence[Any], step: str, leaf: Callable[[Sequence[Any]], Any]
         raise clash.below(step) from None
 
 
-def _field(
-    samples: Sequence[Any], key: Any, step: str, leaf: Callable[[Sequence[Any]], Any] | None
-) -> Any:
-    for position, sample in enumerate(samples):
-        if key not in sample:
-            raise ClashError(KeyError, f"sample {position} has no key {key!r}, but sample 0 has")
-    return _step([sample[key] for sample in samples], step, leaf)
+def _transposed(samples: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The fields of sequences of equal length, each over all samples."""
+    try:
+        return list(zip(*samples, strict=True))
+    except (TypeError, ValueError):
+        check_same_type(samples, Sequence)
+        lengths = [len(sample) for sample in samples]
+        if (other := first_different(lengths)) is None:
+            raise
+        raise ClashError(
+            RuntimeError,
+            f"each element in the batch should be of equal size, but its length is "
+            f"{lengths[0]} in sample 0 and {lengths[other]} in sample {other}",
+        ) from None
+
+
+def _field(samples: Sequence[Any], key: Any, leaf: Callable[[Sequence[Any]], Any] | None) -> Any:
+    """Collate one key of all samples."""
+    try:
+        column = [sample[key] for sample in samples]
+    except (KeyError, TypeError, IndexError):
+        check_same_type(samples, Mapping)
+        position = next((i for i, sample in enumerate(samples) if key not in sample), None)
+        if position is None:
+            raise
+        raise ClashError(
+            KeyError, f"sample {position} has no key {key!r}, but sample 0 has"
+        ) from None
+    return _step(column, f"[{key!r}]", leaf)
 
 
 def _rule_for(kind: type) -> CollateFunction | None:
@@ -218,10 +230,22 @@ def _stack_arrays(samples: Sequence[Any]) -> Tensor:
     first = samples[0]
     if first.dtype.kind in "SUO":
         raise ClashError(TypeError, f"numpy arrays of {first.dtype} cannot become a tensor")
+    if first.nbytes <= _SMALL and first.dtype.isnative and _alike(samples):
+        # Making a tensor of each small array would take longer than copying all of them.
+        stacked = np.empty((len(samples), *first.shape), dtype=first.dtype)
+        for row, sample in enumerate(samples):
+            stacked[row] = sample
+        return torch.from_numpy(stacked)
     check_same_type(samples, (np.ndarray, np.generic, Tensor))
     if isinstance(first, np.generic):
         return torch.as_tensor(samples if isinstance(samples, list) else list(samples))
     return _stack_tensors([torch.as_tensor(sample) for sample in samples])
+
+
+def _alike(samples: Sequence[Any]) -> bool:
+    """Whether all samples are plain arrays of one shape and type."""
+    shape, dtype = samples[0].shape, samples[0].dtype
+    return all(type(s) is np.ndarray and s.shape == shape and s.dtype == dtype for s in samples)
 
 
 def _numbers(samples: Sequence[Any], dtype: torch.dtype | None = None) -> Tensor:

@@ -61,9 +61,13 @@ class TensorDataset(ArrayIndexed, torch_data.TensorDataset):
         return tuple([tensor[index] for tensor in self._tensors])
 
     def __getitems__(self, indices: Indices) -> Columns:
+        return Columns(*self.read_columns(indices))
+
+    def read_columns(self, indices: Indices) -> list[Tensor]:
+        """Return the rows at `indices` of each tensor, which is what collating them would give."""
         if not isinstance(indices, np.ndarray):
             indices = as_index_array(indices)
-        return Columns(*[read(indices) for read in self._readers])
+        return [read(indices) for read in self._readers]
 
     def __len__(self) -> int:
         return len(self._tensors[0])
