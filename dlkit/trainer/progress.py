@@ -1,9 +1,11 @@
 """The progress bar of an epoch: loss, samples per second, share of the time waiting for data."""
 
+import sys
 import time
 from typing import Any
 
 REFRESH_SECONDS = 0.1
+LOG_SECONDS = 30.0  # in a file each drawing is a line that stays
 
 
 class EpochBar:
@@ -27,7 +29,17 @@ class EpochBar:
                 from tqdm.auto import tqdm
             except ImportError:
                 return
-            self._bar = tqdm(total=total, initial=done, desc=title, unit="batch")
+            in_log = not sys.stderr.isatty() and "ipykernel" not in sys.modules
+            self._refresh = LOG_SECONDS if in_log else REFRESH_SECONDS
+            self._drawn = time.perf_counter() if in_log else 0.0
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                desc=title,
+                unit="batch",
+                mininterval=self._refresh,
+                delay=1e-9 if in_log else 0,  # no empty bar at the start
+            )
 
     def step(self, loss: float, samples_per_second: float, wait_share: float) -> None:
         """Count one step; draw at most ten times a second, because drawing takes longer."""
@@ -35,7 +47,7 @@ class EpochBar:
             return
         self._pending += 1
         now = time.perf_counter()
-        if now - self._drawn >= REFRESH_SECONDS:
+        if now - self._drawn >= self._refresh:
             self._drawn = now
             self._draw(self._values(loss, samples_per_second, wait_share))
 
