@@ -38,7 +38,7 @@ class LettersTogether(Letters):
         return [self[index].upper() for index in indices]
 
 
-def same_in_both(build: Any, indices: list[int]) -> None:
+def check_same_in_both(build: Any, indices: list[int]) -> None:
     """Compare batched reads of dlkit's datasets with single reads of PyTorch's."""
     ours, theirs = build(dlkit), build(torch_data)
     expected = [theirs[index] for index in indices]
@@ -75,13 +75,13 @@ BUILDS = {
 @given(indices=st.lists(st.integers(0, 11), min_size=0, max_size=9))
 @settings(deadline=None, max_examples=40)
 def test_batched_reads_equal_pytorchs_single_reads(build: Any, indices: list[int]) -> None:
-    same_in_both(build, indices)
+    check_same_in_both(build, indices)
 
 
 @pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS.keys())
 @pytest.mark.parametrize("index", [-1, -5])
 def test_negative_indices_count_from_the_end(build: Any, index: int) -> None:
-    same_in_both(build, [index, 0])
+    check_same_in_both(build, [index, 0])
 
 
 @pytest.mark.parametrize(

@@ -456,3 +456,31 @@ def test_nothing_else_is_exported_than_exists() -> None:
     assert set(dlkit.__all__) <= set(dir(dlkit))
     with pytest.raises(AttributeError, match="no attribute 'Loader'"):
         dlkit.Loader  # noqa: B018
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, None])
+def test_a_generator_that_the_dataset_draws_from_too_is_continued(batch_size: int | None) -> None:
+    class Noisy:
+        def __init__(self, generator: torch.Generator) -> None:
+            self.generator = generator
+
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            return index + torch.rand(1, generator=self.generator)
+
+    def make() -> DataLoader[Any]:
+        generator = torch.Generator().manual_seed(3)
+        return DataLoader(Noisy(generator), batch_size, shuffle=True, generator=generator)
+
+    for stop in range(len(make()) + 1):
+        loader = make()
+        iterator = iter(loader)
+        for _ in range(stop):
+            next(iterator)
+        state = loader.state_dict()
+        expected = [*iterator, *loader]
+        other = make()
+        other.load_state_dict(state)
+        assert_same([*other, *other], expected)

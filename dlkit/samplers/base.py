@@ -53,13 +53,17 @@ class ResumableOrder(torch_data.Sampler[Item], Resumable):
     generator: torch.Generator | None = None
     _drawn_from: Tensor | None = None  # the generator's state when the running epoch was drawn
     _position: int = 0  # items taken since
+    _exhausted: bool = False  # whether it was asked for more than there is, and drew its last
+    _rejoin_at: Tensor | None = None  # where a saved run had left a generator of its own
 
     def _begin(self) -> tuple[torch.Generator, int]:
         """Start an epoch: say which generator it draws from and how many items to pass over."""
         resume, self._resume = self._resume, None
+        self._exhausted, self._rejoin_at = False, None
         if resume is None or resume["rng_state"] is None:
             generator, position = self._new_generator(), 0
         else:
+            self._exhausted, self._rejoin_at = resume["exhausted"], resume["rng_now"]
             # Without a generator of its own the sampler drew from the global one, which has moved
             # on since and must not be turned back: a private generator repeats that draw.
             generator, position = self.generator or torch.Generator(), resume["position"]
@@ -70,6 +74,14 @@ class ResumableOrder(torch_data.Sampler[Item], Resumable):
 
     def _new_generator(self) -> torch.Generator:
         return self.generator or torch.default_generator
+
+    def _rejoin(self) -> None:
+        """After drawing again what was taken: put the generator where the saved run had left it.
+
+        Somebody else may have drawn from it in between, a dataset that adds noise for instance.
+        """
+        if self.generator is not None and self._rejoin_at is not None:
+            self.generator.set_state(self._rejoin_at)
 
     def _identity(self) -> dict[str, Any]:
         """What must be equal for a saved state to fit: the kind of order and its length."""
@@ -85,10 +97,14 @@ class ResumableOrder(torch_data.Sampler[Item], Resumable):
         """
         if self._resume is not None:  # loaded, and nothing was drawn since
             return dict(self._resume) if position is None else self._resume | {"position": position}
+        # A loader that has drawn ahead must draw the same again, from where the generator was then.
+        level = position is None or position >= self._position
         return {
             **self._identity(),
             "rng_state": self._drawn_from,
             "position": self._position if position is None else position,
+            "exhausted": level and self._exhausted,
+            "rng_now": self.generator.get_state() if level and self.generator else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -118,12 +134,19 @@ class Sampler(ResumableOrder[int]):
     def _blocks(self) -> Iterator[IndexArray]:
         """The arrays of one epoch from the saved position on."""
         generator, skip = self._begin()
-        for block in self._order(generator):
-            if skip >= len(block) > 0:
-                skip -= len(block)
-                continue
-            yield block[skip:]
-            skip = 0
+        order = self._order(generator)
+        held = None
+        while skip and (block := next(order, None)) is not None:
+            held = block[skip:]
+            skip -= min(skip, len(block))
+        if self._exhausted:
+            for _ in order:  # it had drawn its last random numbers already
+                pass
+        self._rejoin()
+        if held is not None and len(held):
+            yield held
+        yield from order
+        self._exhausted = True
 
     def __iter__(self) -> Iterator[int]:
         for block in self._blocks():

@@ -128,7 +128,9 @@ class _BatchOrder(ResumableOrder[list[int]]):
     def arrays(self) -> Iterator[IndexArray]:
         """The batches as arrays, from the saved position on."""
         generator, skip = self._begin()
-        for batch in islice(self._plan(generator), skip, None):
+        plan = self._plan(generator)
+        self._rejoin()
+        for batch in plan[skip:]:
             self._position += 1
             yield batch
 

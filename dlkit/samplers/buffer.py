@@ -48,7 +48,11 @@ class ShuffleBuffer(IterableDataset[Any], ResumableOrder[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         generator, skip = self._begin()
-        for sample in islice(self._shuffled(generator), skip, None):
+        samples = self._shuffled(generator)
+        for _ in islice(samples, skip):
+            pass
+        self._rejoin()
+        for sample in samples:
             self._position += 1
             yield sample
 

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils import data as torch_data
 
 from dlkit.randomness import get_rng_state, set_rng_state
@@ -83,6 +84,8 @@ class Replayed(Resumable):
         items = iter(self.sampler)
         _restore(self.sampler, {**at_first, "own": None})
         position = sum(1 for _ in islice(items, resume["position"]))
+        if resume["generator_now"] is not None:  # others may have drawn from it in between
+            self.sampler.generator.set_state(resume["generator_now"])
         set_rng_state(outside)
         self._starts, self._position = resume["starts"], position
         return self._continue(resume["starts"], items, position)
@@ -105,10 +108,12 @@ class Replayed(Resumable):
         """Return where the order stands; `position` counts items, by default those drawn."""
         if self._resume is not None:  # loaded, and nothing was drawn since
             return dict(self._resume) if position is None else self._resume | {"position": position}
+        level = position is None or position >= self._position
         return {
             "sampler": type(self.sampler).__name__,
             "starts": self._starts,
             "position": self._position if position is None else position,
+            "generator_now": _generator_state(self.sampler) if level else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -128,12 +133,16 @@ class Replayed(Resumable):
 
 def _snapshot(sampler: Any) -> dict[str, Any]:
     """Everything that an unknown sampler may draw its order from."""
-    generator = getattr(sampler, "generator", None)
     return {
         "global": get_rng_state(),
-        "generator": generator.get_state() if isinstance(generator, torch.Generator) else None,
+        "generator": _generator_state(sampler),
         "own": sampler.state_dict() if hasattr(sampler, "state_dict") else None,
     }
+
+
+def _generator_state(sampler: Any) -> Tensor | None:
+    generator = getattr(sampler, "generator", None)
+    return generator.get_state() if isinstance(generator, torch.Generator) else None
 
 
 def _restore(sampler: Any, start: dict[str, Any]) -> None:
