@@ -311,6 +311,16 @@ def test_a_loader_can_be_pickled_with_its_state() -> None:
     assert_same(list(copy), expected)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_can_be_pickled_after_a_pass_and_in_one(workers: int) -> None:
+    loader = DataLoader(TensorDataset(X), 2, num_workers=workers)
+    expected = list(loader)
+    assert_same(list(pickle.loads(pickle.dumps(loader))), expected)
+    iterator = iter(loader)
+    next(iterator)
+    assert_same(list(pickle.loads(pickle.dumps(loader))), expected)
+
+
 def state_after(loader: DataLoader[Any], batches: int) -> dict[str, Any]:
     iterator = iter(loader)
     for _ in range(batches):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dlkit.device import to_device
 from dlkit.trainer.batches import check_loader, inputs_and_targets, inputs_only, why_empty
 from dlkit.trainer.metrics import EpochTotals, MetricSet
 
@@ -104,7 +105,8 @@ class Compute:
         return torch.cat(outputs)
 
     def _on_device(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tensor.to(self.device, non_blocking=True) for tensor in tensors)
+        moved: tuple[Tensor, ...] = to_device(tensors, self.device)
+        return moved
 
     def _autocasting(self) -> Any:
         if self.dtype is None:

@@ -39,7 +39,9 @@ class TorchProcesses:
         inner = self._inner(seed_state) if self._persistent is None else self._persistent
         if self._loader.persistent_workers:
             self._persistent, self.keep_seed = inner, seed_state
-        return iter(inner)
+        batches = iter(inner)  # asks for its tasks at once
+        del self._tasks.now  # a generator would keep the loader from being pickled
+        return batches
 
     def _inner(self, seed_state: Tensor) -> torch_data.DataLoader[Any]:
         loader = self._loader
