@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         TransformDataset,
         random_split,
     )
+    from dlkit.failures import SampleError, WorkerDiedError, WorkerTimeoutError
     from dlkit.loader import DataLoader
+    from dlkit.workers.info import get_worker_info
 
 __version__ = "0.1.0"
 
@@ -34,14 +36,18 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "IterableDataset",
+    "SampleError",
     "Subset",
     "TensorDataset",
     "TransformDataset",
+    "WorkerDiedError",
+    "WorkerTimeoutError",
     "__version__",
     "collate",
     "datasets",
     "default_collate",
     "default_convert",
+    "get_worker_info",
     "pad_collate",
     "random_split",
     "register_collate",
@@ -49,7 +55,7 @@ __all__ = [
 ]
 
 _MODULES = ("collate", "datasets", "samplers")
-_HOMES = ("dlkit.loader", "dlkit.datasets", "dlkit.collate")
+_HOMES = ("dlkit.loader", "dlkit.datasets", "dlkit.collate", "dlkit.failures", "dlkit.workers.info")
 
 
 def __getattr__(name: str) -> Any:

@@ -71,10 +71,45 @@ def check_order(
         raise ValueError("batch_size=None makes no batches, so drop_last must be False")
 
 
-def resolve_context(value: Any, num_workers: int) -> Any:
+def check_methods(
+    num_workers: int, worker_method: str, restart_workers: int, on_error: str, error_limit: int
+) -> None:
+    """Raise unless the arguments that PyTorch does not have are possible."""
+    if worker_method not in ("process", "thread"):
+        raise ValueError(f'worker_method must be "process" or "thread", but got {worker_method!r}')
+    for name, value in (("restart_workers", restart_workers), ("error_limit", error_limit)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an integer, but got {value!r}")
+        if value < 0:
+            raise ValueError(f"{name} must be 0 or more, but got {value}")
+    if restart_workers and (num_workers == 0 or worker_method == "thread"):
+        raise ValueError(
+            f"restart_workers={restart_workers} needs worker processes, but got num_workers="
+            f"{num_workers} and worker_method={worker_method!r}"
+        )
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f'on_error must be "raise" or "skip", but got {on_error!r}')
+
+
+def resolve_device(device: torch.device | str | int | None) -> torch.device | None:
+    """Return a device for batches to be copied to, with its number where there are several."""
+    if device is None:
+        return None
+    resolved = torch.device(device)
+    index: int | None = resolved.index  # None if the device was given without
+    if resolved.type not in ("cpu", "meta") and index is None:
+        accelerator = torch.accelerator.current_accelerator()
+        if accelerator is not None and accelerator.type == resolved.type:
+            return torch.device(resolved.type, torch.accelerator.current_device_index())
+    return resolved
+
+
+def resolve_context(value: Any, num_workers: int, worker_method: str = "process") -> Any:
     """Turn a start method's name into a context, as `torch.utils.data.DataLoader` shows it."""
     if value is None:
         return None
+    if worker_method == "thread":
+        raise ValueError(f"multiprocessing_context is for processes, but got {value!r} for threads")
     if num_workers == 0:
         raise ValueError(
             f"multiprocessing_context needs num_workers > 0, but got {value!r} and num_workers=0"

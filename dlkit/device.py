@@ -5,11 +5,13 @@ from ordinary memory the driver first copies the data into a pinned buffer of it
 """
 
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dlkit.failures import raiser
 from dlkit.structure import map_structure
 
 
@@ -71,3 +73,79 @@ def _move_part(part: Any, device: torch.device | str) -> Any:
     if isinstance(part, Tensor):
         return part.to(device, non_blocking=True)
     return part.to(device) if hasattr(part, "to") else part
+
+
+class DeviceAhead:
+    """Copies batches to a device while the batch before is being used.
+
+        next(batches) --pin--> copy on a stream of its own --> wait for it --> user
+
+    The copy of batch k + 1 is started before batch k is handed out, so that it runs beside the
+    computing on batch k. On the CPU, and wherever there is nothing to copy to, batches pass as
+    they are and nothing is read ahead.
+
+    Args:
+        batches: functions that return a batch, or raise what went wrong with it. The iterator may
+            also end by one of them raising `StopIteration`.
+        device: where to.
+    """
+
+    def __init__(self, batches: Iterator[Callable[[], Any]], device: torch.device) -> None:
+        self._batches = batches
+        self._device = device
+        self._copies = device.type not in ("cpu", "meta")
+        self._stream: Any = torch.Stream(device) if self._copies else None
+        self._next: Callable[[], Any] | None = None
+        self._begun = False
+
+    def __iter__(self) -> Iterator[Callable[[], Any]]:
+        return self
+
+    def __next__(self) -> Callable[[], Any]:
+        if not self._copies:
+            return next(self._batches)
+        current = self._next if self._begun else self._start_next()
+        if current is None:
+            raise StopIteration
+        self._begun = True
+        self._next = self._start_next()
+        return current
+
+    def _start_next(self) -> Callable[[], Any] | None:
+        """Start copying one more batch; return what waits for the copy, or None at the end."""
+        get = next(self._batches, None)
+        if get is None:
+            return None
+        try:
+            batch = get()
+            with self._stream:
+                copy = to_device(_pinned(batch), self._device)
+        except StopIteration:
+            return None
+        except Exception as error:
+            return raiser(error)
+        return lambda: self._arrived(copy)
+
+    def _arrived(self, batch: Any) -> Any:
+        """Let the computing wait for the copy, and keep its memory from being reused too soon."""
+        stream = torch.accelerator.current_stream(self._device)
+        stream.wait_stream(self._stream)
+
+        def record(part: Any) -> Any:
+            if isinstance(part, Tensor) and part.device.type == self._device.type:
+                part.record_stream(stream)
+            return part
+
+        return map_structure(record, batch)
+
+
+def _pinned(batch: Any) -> Any:
+    # A copy from pageable memory would wait, and hold up the thread that starts the computing.
+    return map_structure(
+        lambda part: (
+            part.pin_memory()
+            if isinstance(part, Tensor) and part.device.type == "cpu" and not part.is_pinned()
+            else part
+        ),
+        batch,
+    )

@@ -8,18 +8,40 @@ the user's dataset or `collate_fn` keeps its type and gains a note that says whi
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlkit.collate import default_collate
-from dlkit.datasets.base import Columns, samples_reader
-from dlkit.datasets.combine import vectorised
+from dlkit.datasets.base import Columns, as_list, samples_reader
+from dlkit.datasets.combine import Subset, vectorised
 from dlkit.datasets.tensors import TensorDataset
+from dlkit.failures import SampleError
+
+Make = Callable[[Any], Any]
+
+
+class Fetched(NamedTuple):
+    """A batch with what came along with it, where there is more to deliver than the batch.
+
+    Attributes:
+        batch: what the user gets.
+        skipped: samples that were left out of it.
+        state: where the iterable dataset stands after it.
+        empty: whether nothing is left of the batch.
+    """
+
+    batch: Any
+    skipped: tuple[SampleError, ...] = ()
+    state: Any = None
+    empty: bool = False
 
 
 def map_fetcher(
-    dataset: Any, collate_fn: Callable[[Any], Any], batched: bool
+    dataset: Any,
+    collate_fn: Callable[[Any], Any],
+    batched: bool,
+    writing: Callable[[Make], Make] | None = None,
 ) -> Callable[[Any], Any]:
     """Return the function that fetches a batch of a map-style dataset by its indices.
 
@@ -27,6 +49,7 @@ def map_fetcher(
         dataset: map-style; PyTorch's own classes are exchanged for vectorised equals.
         collate_fn: from a list of samples to a batch.
         batched: whether a task is a list of indices, or one index whose sample is the batch.
+        writing: wraps the function that makes a batch, where its memory has been prepared.
 
     Example:
         >>> fetch = map_fetcher(["a", "b", "c"], "".join, batched=True)
@@ -34,7 +57,11 @@ def map_fetcher(
         'ca'
     """
     dataset = vectorised(dataset)
-    make = _batch_maker(dataset, collate_fn) if batched else lambda i: collate_fn(dataset[i])
+    make = (
+        _batch_maker(dataset, collate_fn, writing or _as_it_is)
+        if batched
+        else lambda i: collate_fn(dataset[i])
+    )
 
     def fetch(task: Any) -> Any:
         try:
@@ -45,12 +72,62 @@ def map_fetcher(
     return fetch
 
 
-def _batch_maker(dataset: Any, collate_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _batch_maker(
+    dataset: Any, collate_fn: Callable[[Any], Any], writing: Callable[[Make], Make]
+) -> Callable[[Any], Any]:
     """Return the function from indices to a batch that takes the fewest steps."""
     if type(dataset) is TensorDataset and collate_fn is default_collate:
-        return dataset.read_columns  # the rows of the tensors are the batch
+        return writing(dataset.read_columns)  # the rows of the tensors are the batch
     read = samples_reader(dataset)
-    return lambda indices: collate_fn(for_collate(read(indices), collate_fn))
+    if collate_fn is default_collate and _reads_rows(dataset):
+        read = writing(read)
+    collate = writing(collate_fn)
+    return lambda indices: collate(for_collate(read(indices), collate_fn))
+
+
+def _as_it_is(make: Make) -> Make:
+    return make
+
+
+def _reads_rows(dataset: Any) -> bool:
+    """Whether what the dataset reads is already the batch, and nobody else ever sees it."""
+    while type(dataset) is Subset:
+        dataset = dataset.dataset
+    return type(dataset) is TensorDataset
+
+
+def skipping(
+    fetch: Callable[[Any], Any], dataset: Any, collate_fn: Callable[[Any], Any], batched: bool
+) -> Callable[[Any], Any]:
+    """Return a function that fetches as `fetch` does, but leaves out samples that cannot be read.
+
+    Example:
+        >>> fetch = map_fetcher(["a", "b"], "".join, batched=True)
+        >>> fetched = skipping(fetch, ["a", "b"], "".join, True)([1, 7, 0])
+        >>> fetched.batch, [error.index for error in fetched.skipped]
+        ('ba', [7])
+    """
+
+    def run(task: Any) -> Any:
+        try:
+            return fetch(task)
+        except Exception as error:
+            samples, skipped = [], []
+            for index in as_list(task) if batched else [task]:
+                try:
+                    samples.append(dataset[index])
+                except Exception as reason:
+                    skipped.append(SampleError(index, reason))
+            if not samples:
+                return Fetched(None, tuple(skipped), empty=True)
+            try:
+                return Fetched(collate_fn(samples if batched else samples[0]), tuple(skipped))
+            except Exception:
+                if not skipped:
+                    raise error from None  # it was no sample, but collating them
+                raise
+
+    return run
 
 
 def for_collate(samples: Any, collate_fn: Callable[[Any], Any]) -> Any:
@@ -61,18 +138,30 @@ def for_collate(samples: Any, collate_fn: Callable[[Any], Any]) -> Any:
 
 
 def iterable_fetcher(
-    samples: Iterator[Any], collate_fn: Callable[[Any], Any], drop_last: bool
+    samples: Iterator[Any],
+    collate_fn: Callable[[Any], Any],
+    drop_last: bool,
+    writing: Callable[[Make], Make] | None = None,
+    skip: int | None = None,
 ) -> Callable[[int | None], Any]:
     """Return the function that fetches the next batch of an iterator of samples.
 
     A task is the number of samples in the batch, or None for one sample that is not batched. At the
     end of the samples the function raises `StopIteration`, and ever after.
 
+    Args:
+        samples: where they come from.
+        collate_fn: from a list of samples to a batch.
+        drop_last: whether to leave out a last batch that is not full.
+        writing: wraps the function that makes a batch, where its memory has been prepared.
+        skip: how many samples of one batch may fail and be left out; None raises the first error.
+
     Example:
         >>> fetch = iterable_fetcher(iter("abc"), "".join, drop_last=False)
         >>> fetch(2), fetch(2)
         ('ab', 'c')
     """
+    collate = (writing or _as_it_is)(collate_fn)
 
     def fetch(size: int | None) -> Any:
         if size is None:
@@ -80,9 +169,38 @@ def iterable_fetcher(
         batch = list(islice(samples, size))
         if not batch or (drop_last and len(batch) < size):
             raise StopIteration
-        return collate_fn(batch)
+        return collate(batch)
 
-    return fetch
+    def fetch_skipping(size: int | None) -> Any:
+        batch: list[Any] = []
+        skipped: list[SampleError] = []
+        while len(batch) < (1 if size is None else size):
+            try:
+                batch.append(next(samples))
+            except StopIteration:
+                break
+            except Exception as error:
+                skipped.append(SampleError(None, error))
+                if len(skipped) > (skip or 0):
+                    break
+        if not batch or (drop_last and size is not None and len(batch) < size):
+            if not skipped:
+                raise StopIteration
+            return Fetched(None, tuple(skipped), empty=True)
+        return Fetched(collate_fn(batch[0]) if size is None else collate(batch), tuple(skipped))
+
+    return fetch if skip is None else fetch_skipping
+
+
+def read_again(fetch: Callable[[Any], Any], task: Any, count: int) -> None:
+    """Come back to where a stream stood by reading everything before it once more."""
+    for _ in range(count):
+        try:
+            fetch(task)
+        except StopIteration:
+            return
+        except Exception:  # it was reported when this batch was due
+            continue
 
 
 def _explained(error: Exception, dataset: Any, indices: Any) -> Exception:

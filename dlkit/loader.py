@@ -2,10 +2,11 @@
 
     sampler -> batch sampler -> tasks --workers: fetch, collate--> batches -> pin -> user
 
-`DataLoader` checks its arguments and holds them; `dlkit.epoch.EpochIterator` is one pass over the
-data, and its `__next__` is the steady state, all of it. Arguments, attributes, errors, random
+`DataLoader` checks its arguments and holds them; `dlkit.iterator.EpochIterator` is one pass over
+the data, and its `__next__` is the steady state, all of it. Arguments, attributes, errors, random
 numbers and batches are those of `torch.utils.data.DataLoader`. New is that a pass can be saved in
-its middle (`state_dict`) and continued, in another process too.
+its middle (`state_dict`) and continued, in another process too; that workers may be threads; and
+that batches come from worker processes in shared memory that is used again and again.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,14 +17,22 @@ import torch
 from torch.utils import data as torch_data
 from typing_extensions import TypeVar  # comes with torch; the default is new in Python 3.13
 
-from dlkit.arguments import check_order, check_workers, resolve_context
+from dlkit.arguments import (
+    check_methods,
+    check_order,
+    check_workers,
+    resolve_context,
+    resolve_device,
+)
 from dlkit.checks import check_generator
 from dlkit.collate import default_collate, default_convert
-from dlkit.epoch import Epoch, EpochIterator
+from dlkit.epoch import Epoch
+from dlkit.failures import SampleError
+from dlkit.iterator import EpochIterator
 from dlkit.samplers import BatchSampler, InfiniteSampler, RandomSampler, SequentialSampler
 from dlkit.samplers.batches import resumable_batches
 from dlkit.samplers.foreign import resumable
-from dlkit.workers import TorchProcesses
+from dlkit.workers import Pool, Sizes, start_pool
 
 Batch = TypeVar("Batch", default=Any)
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
@@ -54,6 +63,16 @@ class DataLoader(torch_data.DataLoader[Batch]):
         persistent_workers: whether workers live on from epoch to epoch.
         pin_memory_device: accepted for PyTorch's sake, where it is deprecated.
         in_order: whether batches come in the order of the sampler, also if a later one is ready.
+        worker_method: `"process"`, or `"thread"` for workers that share the dataset and copy
+            nothing, which is faster where the work leaves Python's lock, as decoding images does.
+            Threads let this process keep up to 128 MB that samples have freed (see
+            `dlkit.memory.keep_freed_memory`).
+        restart_workers: how many worker processes that die may be replaced in one epoch; their
+            batches are loaded again.
+        on_error: `"raise"`, or `"skip"` to leave out samples whose reading raises; `errors` lists
+            them.
+        error_limit: how many samples of one epoch may be left out before that is an error.
+        device: where batches are copied to, from pinned memory and one batch ahead.
 
     Raises:
         ValueError, TypeError: if an argument is none of the accepted, or two exclude each other.
@@ -88,9 +107,15 @@ class DataLoader(torch_data.DataLoader[Batch]):
         persistent_workers: bool = False,
         pin_memory_device: str = "",
         in_order: bool = True,
+        worker_method: str = "process",
+        restart_workers: int = 0,
+        on_error: str = "raise",
+        error_limit: int = 100,
+        device: torch.device | str | int | None = None,
     ) -> None:
         self.is_iterable = isinstance(dataset, torch_data.IterableDataset)
         check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
+        check_methods(num_workers, worker_method, restart_workers, on_error, error_limit)
         check_order(self.is_iterable, batch_size, shuffle, sampler, batch_sampler, drop_last)
         check_generator(generator)
         if collate_fn is not None and not callable(collate_fn):
@@ -119,17 +144,26 @@ class DataLoader(torch_data.DataLoader[Batch]):
         self.drop_last = drop_last
         self.timeout = timeout
         self.worker_init_fn = worker_init_fn
-        self.multiprocessing_context = resolve_context(multiprocessing_context, num_workers)
+        self.multiprocessing_context = resolve_context(
+            multiprocessing_context, num_workers, worker_method
+        )
         self.generator = generator
         self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
         self.persistent_workers = persistent_workers
         self.pin_memory_device = pin_memory_device
         self.in_order = in_order
+        self.worker_method = worker_method
+        self.restart_workers = restart_workers
+        self.on_error = on_error
+        self.error_limit = error_limit
+        self.device = resolve_device(device)
 
         self._epoch: Epoch | None = None  # the pass that was started last
         self._resume: dict[str, Any] | None = None  # a loaded state that the next pass starts from
         self.told_length: int | None = None  # what len() has promised for an iterable dataset
-        self.processes = TorchProcesses(self) if num_workers else None
+        self._pool: Pool | None = None  # workers that live on from pass to pass
+        self._sizes: Sizes | None = None  # of the newest workers' batches
+        self.pool_seed: Any = None  # the state that their seeds were drawn from
         self._initialised = True
 
     def __iter__(self) -> "EpochIterator[Batch]":  # type: ignore[override]
@@ -167,12 +201,59 @@ class DataLoader(torch_data.DataLoader[Batch]):
     @property
     def last_indices(self) -> list[Any] | None:
         """The dataset indices of the batch that was delivered last; None if that is not known."""
-        task = self._epoch.last_task if self._epoch and self.in_order else None
+        task = self._epoch.last_task if self._epoch else None
         if task is None:
             return None
         if isinstance(task, np.ndarray):
             return list(task.tolist())
         return list(task) if isinstance(task, list | tuple) else [task]
+
+    @property
+    def errors(self) -> list[SampleError]:
+        """The samples that the newest pass has left out, under `on_error="skip"`."""
+        return self._epoch.errors if self._epoch else []
+
+    def memory_bound(self) -> int:
+        """Return how many bytes the batches in flight, and those kept in slots, can take at most.
+
+        There are at most `prefetch_factor` of them for each worker. A worker process keeps each in
+        a slot as large as the largest batch so far, and the user may hold on to a few more slots
+        before batches are copied out of them. Without workers nothing is in flight: 0.
+
+        Raises:
+            RuntimeError: if no worker has loaded a batch yet, so that its size is not known.
+        """
+        if not self.num_workers:
+            return 0
+        if self._sizes is None or not self._sizes.largest:
+            raise RuntimeError("memory_bound needs one batch to be loaded first, to know its size")
+        batches = self.num_workers * ((self.prefetch_factor or 2) + self._sizes.kept)
+        return batches * self._sizes.largest
+
+    # ---- workers that live on -------------------------------------------------------------------
+
+    def idle_pool(self) -> Pool | None:
+        """Return the persistent workers, if they have been started and still live."""
+        return None if self._pool is None or self._pool.closed else self._pool
+
+    def new_pool(self, seed_state: torch.Tensor, size: int) -> Pool:
+        """Start workers for a pass, and keep them if they are to live on."""
+        pool = start_pool(self, seed_state, size)
+        self._sizes = pool.sizes
+        if self.persistent_workers and size == self.num_workers:
+            if self._pool is not None:
+                self._pool.close()
+            self._pool, self.pool_seed = pool, seed_state
+        return pool
+
+    def keeps(self, pool: Pool) -> bool:
+        """Whether a pool lives on after the pass."""
+        return pool is self._pool
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers belong to this process, and so does a pass that is under way.
+        mine = {"_pool": None, "_epoch": None}
+        return {**self.__dict__, **mine}
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the newest pass over the data stands, as numbers and tensors.

@@ -32,6 +32,26 @@ def map_structure(function: Callable[[Any], Any], data: Any) -> Any:
     return function(data)
 
 
+def count_bytes(data: Any) -> int:
+    """Return how many bytes the tensors and arrays in a nested batch take.
+
+    Example:
+        >>> import torch
+        >>> count_bytes({"x": torch.zeros(4, 8), "names": ["a", "b"]})
+        128
+    """
+    total = 0
+
+    def add(part: Any) -> Any:
+        nonlocal total
+        size = getattr(part, "nbytes", 0)
+        total += size if isinstance(size, int) else 0
+        return part
+
+    map_structure(add, data)
+    return total
+
+
 def like_mapping(model: Mapping[Any, Any], content: dict[Any, Any]) -> Any:
     """Return a mapping of the model's type, which may carry more than its keys, or a dict."""
     try:

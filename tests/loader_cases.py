@@ -306,7 +306,18 @@ SAMPLERS = [
     *("sequential", "random", "replacement", "repeated permutations", "subset"),
     *("weighted", "weighted once", "list", "at iter", "one by one", "own generator"),
 ]
-BATCH_SAMPLERS = ["batches of sampler", "lists", "random batches"]
+BATCH_SAMPLERS = ["batches of sampler", "lists", "random batches", "batches at iter"]
+
+
+class BatchesAtIter(ShuffledAtIter):
+    """Draws its batches when iter() is called, from Python's global generator."""
+
+    def __iter__(self):
+        order = list(super().__iter__())
+        return iter([order[k : k + 3] for k in range(0, self.n, 3)])
+
+    def __len__(self):
+        return -(-self.n // 3)
 
 
 # ---- the case -----------------------------------------------------------------------------------
@@ -414,6 +425,8 @@ def build(case, library, **options):
         arguments["batch_sampler"] = [[i, (i * 7) % case.n] for i in range(case.n)]
     elif case.order == "random batches":
         arguments["batch_sampler"] = RandomBatches(case.n)
+    elif case.order == "batches at iter":
+        arguments["batch_sampler"] = BatchesAtIter(case.n)
     return loader_class(data, **arguments)
 
 

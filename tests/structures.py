@@ -30,4 +30,4 @@ def assert_same(ours: Any, theirs: Any, path: str = "batch") -> None:
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor's bytes, so that NaN equals itself and 0.0 differs from -0.0."""
-    return tensor.contiguous().reshape(-1).view(torch.uint8)
+    return tensor.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch.utils.data._utils.pin_memory import pin_memory as torch_pin_memory
 
 import dlkit
-from dlkit.device import pin_memory, to_device
+from dlkit.device import DeviceAhead, pin_memory, to_device
 from dlkit.structure import map_structure
 from tests.structures import assert_same
 
@@ -93,3 +94,82 @@ def test_a_loader_does_not_pin_on_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     loader = dlkit.DataLoader(PinnedDataset(), 2, pin_memory=True, collate_fn=list)
     with pytest.warns(UserWarning, match="MPS"):
         assert [[p.pinned for p in batch] for batch in loader] == [[False, False], [False]]
+
+
+class Stream:
+    """Stands for an accelerator's stream: notes what it is asked."""
+
+    def __init__(self, *_: Any) -> None:
+        self.waited_for: list[Any] = []
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def wait_stream(self, other: Any) -> None:
+        self.waited_for.append(other)
+
+
+@pytest.fixture
+def computing(monkeypatch: pytest.MonkeyPatch) -> Stream:
+    """An accelerator whose copies are notes ("copy of", batch); returns its computing stream."""
+    stream = Stream()
+    monkeypatch.setattr(torch, "Stream", Stream)
+    monkeypatch.setattr(torch.accelerator, "current_stream", lambda device: stream)
+    monkeypatch.setattr(dlkit.device, "_pinned", lambda batch: batch)
+    monkeypatch.setattr(dlkit.device, "to_device", lambda batch, device: ["copy of", batch])
+    return stream
+
+
+def test_one_batch_is_copied_ahead_and_waited_for_when_it_is_handed_out(computing: Stream) -> None:
+    read: list[str] = []
+    source = iter([lambda name=name: (read.append(name), name)[1] for name in "abc"])
+    ahead = DeviceAhead(source, torch.device("cuda"))
+    first = next(ahead)
+    assert read == ["a", "b"]
+    assert computing.waited_for == []
+    assert first() == ["copy of", "a"]
+    assert len(computing.waited_for) == 1
+    assert [get() for get in ahead] == [["copy of", "b"], ["copy of", "c"]]
+
+
+def test_an_error_is_raised_in_its_turn_and_later_batches_follow(computing: Stream) -> None:
+    def fail() -> None:
+        raise ValueError("the second")
+
+    ahead = DeviceAhead(iter([lambda: "a", fail, lambda: "c"]), torch.device("cuda"))
+    assert next(ahead)() == ["copy of", "a"]
+    with pytest.raises(ValueError, match="the second"):
+        next(ahead)()
+    assert next(ahead)() == ["copy of", "c"]
+    assert list(ahead) == []
+
+
+def test_a_source_may_end_by_stop_iteration(computing: Stream) -> None:
+    batches = iter("ab")
+    ahead = DeviceAhead(repeat(lambda: next(batches)), torch.device("cuda"))
+    assert [get()[1] for get in ahead] == ["a", "b"]
+
+
+def test_where_nothing_is_copied_nothing_is_read_ahead() -> None:
+    read: list[int] = []
+    source = (lambda k=k: read.append(k) for k in range(3))
+    next(DeviceAhead(source, torch.device("cpu")))()
+    assert read == [0]
+
+
+@pytest.mark.parametrize("options", [{}, {"num_workers": 2, "worker_method": "thread"}], ids=str)
+def test_the_state_counts_delivered_batches_though_one_is_copied_ahead(
+    computing: Stream, options: dict[str, Any]
+) -> None:
+    loader = dlkit.DataLoader(range(10), 2, shuffle=True, device="cuda:0", **options)
+    batches = iter(loader)
+    for _ in range(2):
+        next(batches)
+    assert loader.last_indices is not None
+    state = loader.state_dict()
+    rest = [batch[1].tolist() for batch in batches]
+    loader.load_state_dict(state)
+    assert [batch[1].tolist() for batch in loader] == rest
+    assert len(rest) == 3

@@ -60,7 +60,10 @@ def play(case, library, script, **options):
 
 
 def assert_same(case, script, **options):
-    theirs, ours = (play(case, library, script, **options) for library in ("torch", "dlkit"))
+    assert_alike(*(play(case, library, script, **options) for library in ("torch", "dlkit")))
+
+
+def assert_alike(theirs, ours):
     for place, (a, b) in enumerate(zip(theirs, ours, strict=True)):
         found = difference(a, b, "record")
         assert found is None, f"entry {place} differs (PyTorch against dlkit): {found[:2000]}"
@@ -141,6 +144,58 @@ def test_every_sampler_at_the_lengths_where_its_drawing_changes(
 )
 def test_with_worker_processes_the_batches_are_pytorchs_too(case, options):
     assert_same(case, epochs([14, 2, 14]), **options)
+
+
+@st.composite
+def worker_options(draw):
+    """Arguments about workers, for PyTorch's loader and for dlkit's."""
+    theirs = {
+        "num_workers": draw(st.integers(1, 3)),
+        "prefetch_factor": draw(st.sampled_from([None, 1, 2, 5])),
+        "persistent_workers": draw(st.booleans()),
+        "multiprocessing_context": "fork",
+    }
+    ours = dict(theirs)
+    if draw(st.booleans()):
+        del ours["multiprocessing_context"]
+        ours["worker_method"] = "thread"
+    return theirs, ours
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(
+    case=cases(noises=[None, "torch", "python", "numpy"]),
+    lengths=st.lists(st.integers(0, 60), min_size=1, max_size=3),
+    options=worker_options(),
+)
+def test_whatever_the_workers_the_batches_and_random_states_are_pytorchs(case, lengths, options):
+    theirs, ours = options
+    if "worker_method" in ours:
+        case.noise = None  # threads share the generators that these draw from
+    assert_alike(
+        play(case, "torch", epochs(lengths), **theirs), play(case, "dlkit", epochs(lengths), **ours)
+    )
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(n=9, order="sampler", sampler="at iter", batch_size=None, noise="python"),
+        Case(n=9, order="sampler", sampler="at iter", batch_size=2, noise="python"),
+        Case(n=9, order="sampler", sampler="own generator", batch_size=None, noise="torch"),
+        Case(n=9, order="batches at iter", noise="python"),
+        Case(n=9, order="random batches", noise="numpy"),
+    ],
+    ids=lambda case: f"{case.order}, {case.sampler}, {case.batch_size}",
+)
+def test_samplers_that_draw_at_once_draw_for_workers_what_they_draw_for_pytorchs(case, persistent):
+    options = {"num_workers": 2, "persistent_workers": persistent}
+    assert_same(case, epochs([12, 2, 12]), **options)
 
 
 # ---- what belongs to whom -----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data._utils.collate import default_collate_fn_map as _torch_registry
 
 from dlkit.datasets.base import Columns
+from dlkit.memory import here, prepared_array, prepared_tensor
 from dlkit.structure import like_dataclass, like_mapping, like_sequence
 
 CollateFunction = Callable[[Sequence[Any]], Any]
@@ -214,6 +215,8 @@ def _rule_for(kind: type) -> CollateFunction | None:
 
 def _stack_tensors(samples: Sequence[Tensor]) -> Tensor:
     try:
+        if here.memory is not None and (out := _prepared_for(samples)) is not None:
+            return torch.stack(tuple(samples), out=out)
         return torch.stack(tuple(samples))
     except (RuntimeError, TypeError) as error:
         check_same_type(samples, Tensor)
@@ -226,13 +229,33 @@ def _stack_tensors(samples: Sequence[Tensor]) -> Tensor:
         raise ClashError(type(error), str(error)) from None
 
 
+def _prepared_for(samples: Sequence[Tensor]) -> Tensor | None:
+    """Return prepared memory to stack tensors in, if stacking them there gives the same batch."""
+    first = samples[0]
+    shape, dtype = first.shape, first.dtype
+    for sample in samples:
+        if (
+            type(sample) is not Tensor
+            or sample.shape != shape
+            or sample.dtype != dtype
+            or sample.requires_grad
+            or sample.device.type != "cpu"
+            or sample.layout != torch.strided
+        ):
+            return None
+    return prepared_tensor((len(samples), *shape), dtype)
+
+
 def _stack_arrays(samples: Sequence[Any]) -> Tensor:
     first = samples[0]
     if first.dtype.kind in "SUO":
         raise ClashError(TypeError, f"numpy arrays of {first.dtype} cannot become a tensor")
     if first.nbytes <= _SMALL and first.dtype.isnative and _alike(samples):
         # Making a tensor of each small array would take longer than copying all of them.
-        stacked = np.empty((len(samples), *first.shape), dtype=first.dtype)
+        shape = (len(samples), *first.shape)
+        stacked = prepared_array(shape, first.dtype)
+        if stacked is None:
+            stacked = np.empty(shape, dtype=first.dtype)
         for row, sample in enumerate(samples):
             stacked[row] = sample
         return torch.from_numpy(stacked)

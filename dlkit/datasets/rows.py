@@ -8,6 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dlkit.memory import here, prepared_array
+
 IndexArray = npt.NDArray[np.int64]
 
 # NumPy has no such types; their bits travel as integers of the same width.
@@ -46,7 +48,9 @@ def row_reader(tensor: Tensor) -> Callable[[IndexArray], Tensor]:
         return lambda indices: read_bits(indices).view(dtype)
 
     from_numpy, data_ptr = torch.from_numpy, tensor.data_ptr
-    take, address = tensor.numpy().take, data_ptr()
+    array = tensor.numpy()
+    take, address = array.take, data_ptr()
+    numpy_type, length, shape = array.dtype, len(array), array.shape[1:]
 
     def read(indices: IndexArray) -> Tensor:
         nonlocal take, address
@@ -55,9 +59,18 @@ def row_reader(tensor: Tensor) -> Callable[[IndexArray], Tensor]:
                 return _select(tensor, indices)
             # share_memory_() moved the tensor, as happens when it is sent to another process.
             take, address = tensor.numpy().take, data_ptr()
+        if here.memory is not None:
+            out = prepared_array((len(indices), *shape), numpy_type)
+            if out is not None and _all_inside(indices, length):
+                return from_numpy(take(indices, 0, out, "wrap"))
         return from_numpy(take(indices, 0))
 
     return read
+
+
+def _all_inside(indices: IndexArray, length: int) -> bool:
+    # NumPy writes straight into `out` only where it need not look for wrong indices itself.
+    return len(indices) > 0 and -length <= indices.min() and indices.max() < length
 
 
 def _numpy_can_read(tensor: Any) -> bool:

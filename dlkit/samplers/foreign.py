@@ -69,7 +69,7 @@ class Replayed(Resumable):
 
     def __init__(self, sampler: Any) -> None:
         self.sampler = sampler
-        self._starts: list[dict[str, Any]] | None = None
+        self._starts: list[dict[str, Any] | None] | None = None  # at iter(), at the first item
         self._position = 0
 
     def __iter__(self) -> Iterator[Any]:
@@ -77,11 +77,19 @@ class Replayed(Resumable):
         # PyTorch draws the workers' seed between the two. Both moments are kept, both are replayed.
         resume, self._resume = self._resume, None
         if resume is None or resume["starts"] is None:
-            return self._run(_snapshot(self.sampler), iter(self.sampler))
+            at_iter = _snapshot(self.sampler)
+            self._starts, self._position = [at_iter, None], 0
+            return self._run(at_iter, iter(self.sampler))
         outside = get_rng_state()
         at_iter, at_first = resume["starts"]
         _restore(self.sampler, at_iter)
         items = iter(self.sampler)
+        if at_first is None:  # it was saved before its first item was asked for
+            self._starts, self._position = [at_iter, None], 0
+            if resume["generator_now"] is not None:
+                self.sampler.generator.set_state(resume["generator_now"])
+            set_rng_state(outside)
+            return self._run(at_iter, items)
         _restore(self.sampler, {**at_first, "own": None})
         position = sum(1 for _ in islice(items, resume["position"]))
         if resume["generator_now"] is not None:  # others may have drawn from it in between
@@ -94,7 +102,7 @@ class Replayed(Resumable):
         yield from self._continue([at_iter, _snapshot(self.sampler)], items, 0)
 
     def _continue(
-        self, starts: list[dict[str, Any]], items: Iterator[Any], position: int
+        self, starts: list[dict[str, Any] | None], items: Iterator[Any], position: int
     ) -> Iterator[Any]:
         self._starts, self._position = starts, position
         for item in items:

@@ -1,15 +1,18 @@
 """Where batches are fetched, behind one small interface.
 
-Every way of working takes the tasks of an epoch, in order, and gives back their batches:
+Every way of working takes the tasks of a pass, in order, and gives back their batches:
 
-    tasks (arrays of indices) --> run --> batches
+    inline       the calling process fetches each batch when it is asked for
+    threads      threads of this process fetch ahead
+    processes    worker processes fetch ahead, into slots of shared memory
 
-`inline` fetches each batch in the calling process at the moment it is asked for; `processes` hands
-the tasks to worker processes that run ahead of the caller.
+Read `interface`, then `ahead` (tasks in flight, results in order) and `worker` (what a worker
+does); then `threads`, or `processes` with `child`, `parcel` and `shared_memory`.
 """
 
+from dlkit.workers.ahead import Ahead
 from dlkit.workers.inline import Inline
-from dlkit.workers.interface import Fetch, Workers
-from dlkit.workers.processes import TorchProcesses
+from dlkit.workers.interface import Fetch, Pool, Position, Result, Sizes
+from dlkit.workers.start import start_pool
 
-__all__ = ["Fetch", "Inline", "TorchProcesses", "Workers"]
+__all__ = ["Ahead", "Fetch", "Inline", "Pool", "Position", "Result", "Sizes", "start_pool"]

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor
-
 from dlkit.workers.interface import Fetch, Task
 
 
@@ -15,14 +13,13 @@ class Inline:
         fetch: from a task to its batch.
 
     Example:
-        >>> import torch
-        >>> list(Inline(sum).run(iter([[1, 2], [3, 4]]), torch.get_rng_state()))
+        >>> list(Inline(sum).run(iter([[1, 2], [3, 4]])))
         [3, 7]
     """
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
 
-    def run(self, tasks: Iterator[Task], seed_state: Tensor) -> Iterator[Any]:
+    def run(self, tasks: Iterator[Task]) -> Iterator[Any]:
         """Yield the batch of each task; nothing is drawn or fetched ahead."""
         return map(self._fetch, tasks)
