@@ -13,6 +13,7 @@ TORCH ?=
 PY ?=
 JOBS ?= 2
 ARGS ?=
+BENCH ?= loader
 TESTS ?= dlkit tests $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
@@ -95,8 +96,8 @@ format: env ## put the source into its format and mend what the linter can
 notebooks: env ## run notebooks/text/*.py into notebooks/*.ipynb
 	@$(BIN)/python -m dlkit.lab.build $(ARGS)
 
-bench: env ## measure the loader against PyTorch's
-	@$(BIN)/python -m benchmarks.loader $(ARGS)
+bench: env ## measure the loader against PyTorch's (BENCH=workers, BENCH=soak)
+	@$(BIN)/python -m benchmarks.$(BENCH) $(ARGS)
 
 clean: ## remove .venv, uv's private copy and all caches; nothing that you made
 	rm -rf $(VENV) .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

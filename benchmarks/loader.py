@@ -17,7 +17,7 @@ import torch
 from torch.utils import data as torch_data
 
 import dlkit
-from benchmarks.measure import Row, compare, machine, report
+from benchmarks.measure import TORCH, Row, compare, machine, one_pass, report
 
 
 def in_memory(batch_size: int, bar: float, rounds: int) -> list[Row]:
@@ -43,8 +43,8 @@ def in_memory(batch_size: int, bar: float, rounds: int) -> list[Row]:
     rows = compare(
         name,
         {
-            "torch.utils.data.DataLoader": _epoch(theirs, len(images)),
-            "dlkit.DataLoader": _epoch(ours, len(images)),
+            TORCH: one_pass(theirs, len(images)),
+            "dlkit.DataLoader": one_pass(ours, len(images)),
             "bare loop (permute and gather)": bare,
         },
         rounds=rounds,
@@ -52,7 +52,7 @@ def in_memory(batch_size: int, bar: float, rounds: int) -> list[Row]:
     )
     share = compare(
         f"share of the bare loop, batch {batch_size}",
-        {"bare loop (permute and gather)": bare, "dlkit.DataLoader": _epoch(ours, len(images))},
+        {"bare loop (permute and gather)": bare, "dlkit.DataLoader": one_pass(ours, len(images))},
         rounds=rounds,
         bars={"dlkit.DataLoader": 0.7},
     )
@@ -89,10 +89,8 @@ def per_sample(name: str, dataset: Any, batch_size: int, rounds: int) -> list[Ro
     return compare(
         f"{name}, shuffled, batch {batch_size}",
         {
-            "torch.utils.data.DataLoader": _epoch(
-                torch_data.DataLoader(dataset, **settings), len(dataset)
-            ),
-            "dlkit.DataLoader": _epoch(dlkit.DataLoader(dataset, **settings), len(dataset)),
+            TORCH: one_pass(torch_data.DataLoader(dataset, **settings), len(dataset)),
+            "dlkit.DataLoader": one_pass(dlkit.DataLoader(dataset, **settings), len(dataset)),
         },
         rounds=rounds,
         bars={"dlkit.DataLoader": 1.0},
@@ -115,25 +113,12 @@ def stream(batch_size: int, rounds: int) -> list[Row]:
     return compare(
         f"iterable dataset of float32 rows of 16, batch {batch_size}",
         {
-            "torch.utils.data.DataLoader": _epoch(
-                torch_data.DataLoader(dataset, batch_size), len(dataset.rows)
-            ),
-            "dlkit.DataLoader": _epoch(dlkit.DataLoader(dataset, batch_size), len(dataset.rows)),
+            TORCH: one_pass(torch_data.DataLoader(dataset, batch_size), len(dataset.rows)),
+            "dlkit.DataLoader": one_pass(dlkit.DataLoader(dataset, batch_size), len(dataset.rows)),
         },
         rounds=rounds,
         bars={"dlkit.DataLoader": 1.0},
     )
-
-
-def _epoch(loader: Any, samples: int) -> Callable[[], int]:
-    """Return the work of one pass: every batch is made and let go, and nothing else is done."""
-
-    def run() -> int:
-        for _ in loader:
-            pass
-        return samples
-
-    return run
 
 
 def main() -> None:
