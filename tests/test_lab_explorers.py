@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 
-from dlkit.lab import BatchingExplorer, Explorer, ShuffleExplorer
+from dlkit.lab import BatchingExplorer, Explorer, ShuffleExplorer, WorkersExplorer
 from dlkit.mixing import mixing
 from dlkit.plots.style import new_figure
 from dlkit.samplers import ShuffleBuffer
@@ -73,6 +73,44 @@ def test_shuffling_follows_buffer_and_seed():
     explorer.controls["seed"].value = 1
     assert "seed 1" in explorer.text.value
     assert explorer.image.value != first
+
+
+def test_workers_follow_every_control():
+    explorer = WorkersExplorer(workers=2, prefetch_factor=2, slow=100, step=20)
+    assert "the epoch takes 360 ms, of which training waits 40;" in explorer.text.value
+    seen = [explorer.image.value]
+    for name, value, text in (
+        ("in_order", False, "10 14 15; the epoch takes 340 ms"),
+        ("slow", 20, "13 14 15; the epoch takes 340 ms"),
+        ("step", 0, "the epoch takes 160 ms"),
+        ("workers", 0, "the epoch takes 320 ms"),
+        ("workers", 4, "the epoch takes 80 ms"),
+    ):
+        explorer.controls[name].value = value
+        assert text in explorer.text.value
+        seen.append(explorer.image.value)
+    assert len(set(seen)) == len(seen)
+
+
+def test_more_prefetching_hides_a_slow_batch():
+    explorer = WorkersExplorer(workers=2, prefetch_factor=1, slow=100, step=20)
+    waits = []
+    for explorer.controls["prefetch_factor"].value in range(1, 5):
+        waits.append(explorer.text.value.partition("waits ")[2].partition(";")[0])
+    assert waits == ["80", "40", "20", "20"]  # the first batch is always waited for
+
+
+def test_workers_survive_the_ends_of_their_sliders():
+    explorer = WorkersExplorer()
+    for workers in (0, 1, 4):
+        for factor in (1, 4):
+            for slow in (20, 200):
+                for step in (0, 40):
+                    values = (workers, factor, slow, step)
+                    names = ("workers", "prefetch_factor", "slow", "step")
+                    for name, value in zip(names, values, strict=True):
+                        explorer.controls[name].value = value
+                    assert explorer.image.value[:8] == PNG
 
 
 def test_a_widget_says_what_it_shows_where_a_notebook_stores_text():

@@ -264,6 +264,8 @@ print("the notebooks can run here:", not any(finding.level == "error" for findin
 #
 # - **Class.** Before: this notebook (30). Together: [01 Batching](01_batching.ipynb) (45) and
 #   [02 Shuffling](02_shuffling.ipynb) (60); predict aloud, run, discuss. Afterwards, in pairs:
+#   [03 Build a loader](03_build_a_loader.ipynb) (75), which takes one apart,
+#   [04 Workers](04_workers.ipynb) (75), on what runs beside the model, or
 #   [07 Train a CNN](07_train_a_cnn.ipynb), with a *Make* of your choice.
 # - **Self-study.** The same notebooks in this order, one a day, with every *Modify* and at least
 #   one *Make* in each. Redo the questions of the previous day first.

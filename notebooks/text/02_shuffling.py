@@ -307,4 +307,4 @@ for seed in range(3):
 # - Meng and others: *Convergence Analysis of Distributed Stochastic Gradient Descent with
 #   Shuffling* (2019), on partial shuffles.
 # - TensorFlow documentation: `tf.data.Dataset.shuffle`, the best-known shuffle buffer.
-# - Next: [07 Train a CNN](07_train_a_cnn.ipynb).
+# - Next: [03 Build a loader](03_build_a_loader.ipynb).

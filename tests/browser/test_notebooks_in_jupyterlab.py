@@ -120,3 +120,22 @@ def test_the_shuffling_widget_answers_to_the_keyboard(ran):
     pictures.append(widget.picture())
     assert len(set(pictures)) == len(pictures)
     assert all(len(picture) > BLANK_PICTURE_BYTES for picture in pictures)
+
+
+@only("04_workers")
+def test_the_workers_widget_answers_to_the_keyboard(ran):
+    widget = ran.widget()
+    workers, prefetch_factor = 0, 1
+    assert "the epoch takes 360 ms, of which training waits 40;" in widget.text()
+    pictures = [widget.picture()]
+    widget.press(prefetch_factor, "ArrowRight")
+    assert "the epoch takes 340 ms, of which training waits 20;" in widget.text()
+    pictures.append(widget.picture())
+    widget.tick()
+    assert not widget.text().startswith("delivered: 0 1 2 3 4 5 6 7 8 9")
+    pictures.append(widget.picture())
+    widget.press(workers, "ArrowLeft")
+    assert "the epoch takes 420 ms, of which training waits 100;" in widget.text()
+    pictures.append(widget.picture())
+    assert len(set(pictures)) == len(pictures)
+    assert all(len(picture) > BLANK_PICTURE_BYTES for picture in pictures)
