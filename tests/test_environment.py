@@ -36,8 +36,11 @@ def requirements_of(pyproject: dict) -> dict[str, SpecifierSet]:
 
 
 def conda_packages(environment: dict) -> dict[str, SpecifierSet]:
-    """Every package that environment.yml names, with its range."""
-    specs = (line for line in environment["dependencies"] if isinstance(line, str))
+    """Every package that environment.yml names, of conda's or PyPI's, with its range."""
+    specs = [line for line in environment["dependencies"] if isinstance(line, str)]
+    for part in environment["dependencies"]:
+        if isinstance(part, dict):
+            specs += [spec for spec in part["pip"] if not spec.startswith("-e")]
     parts = (spec.partition(" ") for spec in specs)
     return {name: SpecifierSet(constraint) for name, _, constraint in parts}
 
@@ -118,6 +121,8 @@ SAME = ["python >=3.11,<3.15", "pytorch >=2.11", "types-pyyaml >=6.0", "mypy <3,
         (SAME[:3], "environment.yml lacks mypy"),
         (SAME[1:], "environment.yml lacks python"),
         ([*SAME, "rich"], "pyproject.toml lacks rich"),
+        ([*SAME, {"pip": ["rich >=13", "-e ."]}], "pyproject.toml lacks rich"),
+        ([*SAME[:3], {"pip": ["mypy <3,>=1.13", "-e ."]}], None),
         ([*SAME[:1], "torch >=2.11", *SAME[2:]], "pyproject.toml lacks torch"),
         ([*SAME[:1], "pytorch >=2.12", *SAME[2:]], "pytorch: >=2.11 in pyproject"),
         ([*SAME[:1], "pytorch", *SAME[2:]], "pytorch: >=2.11 in pyproject"),
