@@ -32,11 +32,11 @@ MEDIAN_BAR, WORST_BAR = 0.10, 0.25
 SHAPE = (3, 32, 32)
 KINDS = {
     "CPU, light": Cost(cpu_seconds=0.0005),
-    "CPU, heavy": Cost(cpu_seconds=0.004),
+    "CPU, heavy": Cost(cpu_seconds=0.002),
     "I/O wait": Cost(wait_seconds=0.003),
     "CPU and wait": Cost(cpu_seconds=0.001, wait_seconds=0.002),
 }
-SIZES, WORKERS, STEP = (4, 16, 64), (0, 1, 2, 3, 4), 0.004
+SIZES, WORKERS, STEP = (4, 16, 48), (0, 1, 2, 3, 4), 0.004
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def step(_batch: object) -> None:
 
 def settings(quick: bool) -> Iterator[tuple[str, int, int, str]]:
     """Yield the grid: kind of work, batch size, workers, method."""
-    kinds, sizes, workers = list(KINDS), SIZES, WORKERS
-    if quick:
-        kinds, sizes, workers = kinds[1:3], (4,), (0, 2)
+    kinds = list(KINDS)[1:3] if quick else list(KINDS)
+    sizes = SIZES[:1] if quick else SIZES
+    workers = (0, 2) if quick else WORKERS
     for kind, size, count in product(kinds, sizes, workers):
         yield kind, size, count, "process"
         if count in (2, 4) and size == sizes[0] and not quick:
@@ -83,8 +83,7 @@ def settings(quick: bool) -> Iterator[tuple[str, int, int, str]]:
 def measured(kind: str, size: int, workers: int, method: str, seconds: float) -> float:
     """Run a loader until it has been in its steady state for a while; return its samples/s."""
     data = synthetic_images(100_000, SHAPE, cost=KINDS[kind])
-    extra = {"worker_method": method} if workers else {}
-    batches = iter(DataLoader(data, batch_size=size, num_workers=workers, **extra))
+    batches = iter(DataLoader(data, size, num_workers=workers, worker_method=method))
     for _ in range(2 * workers + 2):  # the pipeline fills
         step(next(batches))
     start = time.perf_counter()
@@ -100,16 +99,17 @@ def measured(kind: str, size: int, workers: int, method: str, seconds: float) ->
 def measure_all(quick: bool, repeats: int) -> list[Point]:
     """Measure the costs, predict and run every setting."""
     grid = list(settings(quick))
-    seconds = 0.1 if quick else 1.5
+    seconds = 0.1 if quick else 1.2
     costs: dict[tuple[str, int], Costs] = {}
     for kind, size in sorted({(kind, size) for kind, size, _, _ in grid}):
         data = synthetic_images(100_000, SHAPE, cost=KINDS[kind])
         loader = DataLoader(data, batch_size=size)
         costs[kind, size] = measure_costs(loader, step=step, seconds=0.2 if quick else 1.0)
     runs: dict[tuple[str, int, int, str], list[float]] = {point: [] for point in grid}
-    for _ in range(repeats):
+    for number in range(1, repeats + 1):
         for point in grid:
             runs[point].append(measured(*point, seconds))
+        print(f"round {number} of {repeats} done", flush=True)
     points = []
     for (kind, size, workers, method), rates in runs.items():
         guess: Prediction = predict(costs[kind, size], num_workers=workers, method=method)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
         TransformDataset,
         random_split,
     )
+    from dlkit.diagnose.predict import predict
+    from dlkit.diagnose.sweep import sweep
+    from dlkit.diagnose.tune import tune
     from dlkit.failures import SampleError, WorkerDiedError, WorkerTimeoutError
     from dlkit.loader import DataLoader
     from dlkit.workers.info import get_worker_info
@@ -49,13 +52,25 @@ __all__ = [
     "default_convert",
     "get_worker_info",
     "pad_collate",
+    "predict",
     "random_split",
     "register_collate",
     "samplers",
+    "sweep",
+    "tune",
 ]
 
 _MODULES = ("collate", "datasets", "samplers")
-_HOMES = ("dlkit.loader", "dlkit.datasets", "dlkit.collate", "dlkit.failures", "dlkit.workers.info")
+_HOMES = (
+    "dlkit.loader",
+    "dlkit.datasets",
+    "dlkit.collate",
+    "dlkit.failures",
+    "dlkit.workers.info",
+    "dlkit.diagnose.predict",
+    "dlkit.diagnose.sweep",
+    "dlkit.diagnose.tune",
+)
 
 
 def __getattr__(name: str) -> Any:

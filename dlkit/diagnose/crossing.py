@@ -13,6 +13,7 @@ from torch.utils import data as torch_data
 
 from dlkit.diagnose.clocks import cpu_seconds
 from dlkit.diagnose.costs import Crossing
+from dlkit.diagnose.running import end_workers
 from dlkit.loader import DataLoader
 
 LARGE = 1 << 18  # bytes of a batch above which copying it, and not its number, is what costs
@@ -47,7 +48,8 @@ def measure_crossing(
     """
     threads_before = set(threading.enumerate())
     started = time.perf_counter()
-    batches = iter(_with_one_worker(loader, tasks, method))
+    loader = _with_one_worker(loader, tasks, method)
+    batches = iter(loader)
     try:
         next(batches)
         first = time.perf_counter() - started
@@ -63,7 +65,7 @@ def measure_crossing(
         after = cpu_seconds(*worker)
         memory = _private_bytes(worker[0]) if method == "process" else 0.0
     finally:
-        _close(batches)
+        end_workers(loader, batches)
     started_after = max(0.0, first - making)
     if not count or in_worker is None or after is None:
         return Found(_shared_out(0.0, here / max(count, 1), nbytes), memory, started_after)
@@ -131,13 +133,3 @@ def _private_bytes(pid: int) -> float:
     except OSError:
         return 0.0
     return sum(float(line[1]) * 1024 for line in lines if line[0].startswith("Private_"))
-
-
-def _close(batches: Any) -> None:
-    """End the worker: what the iterator would do when it is forgotten, but now."""
-    pool = getattr(batches, "pool", None)
-    if pool is not None:
-        pool.close()
-    shutdown = getattr(batches, "_shutdown_workers", None)  # PyTorch's iterator
-    if shutdown is not None:
-        shutdown()

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from dlkit.checks import check_positive_int
 from dlkit.diagnose.costs import Costs, Crossing
 from dlkit.diagnose.settings import RANKS, Settings, assumptions, resolve
 from dlkit.workers.clockwork import Work
@@ -82,6 +83,7 @@ def predict(
     storage_bandwidth: float | None = None,
     method: str | None = None,
     in_order: bool | None = None,
+    batches: int = BATCHES,
 ) -> Prediction:
     """Predict what a loader delivers at settings that were not run.
 
@@ -100,6 +102,7 @@ def predict(
         storage_bandwidth: bytes/s that all nodes share when they read; None for no limit.
         method: `"process"` or `"thread"`.
         in_order: whether a batch that is ready early waits for its turn.
+        batches: how many to simulate after the pipeline has filled.
 
     Raises:
         TypeError: if `costs` are none.
@@ -119,7 +122,9 @@ def predict(
         method, in_order,
     )  # fmt: skip
     step = _step(costs, settings, step_time)
-    rates, waits = zip(*(_run(c, settings, step) for c in _possible(costs, settings)), strict=True)
+    check_positive_int("batches", batches)
+    runs = [_run(possible, settings, step, batches) for possible in _possible(costs, settings)]
+    rates, waits = zip(*runs, strict=True)
     throughput = settings.ranks * rates[0]
     epoch = None
     if costs.samples is not None:
@@ -137,7 +142,7 @@ def predict(
     )
 
 
-def _run(costs: Costs, settings: Settings, step: Work) -> tuple[float, float]:
+def _run(costs: Costs, settings: Settings, step: Work, batches: int) -> tuple[float, float]:
     """Let the ranks run a while, and return the samples/s and the share of waiting of one."""
     generator = np.random.default_rng(0)
     nbytes = settings.batch_size * costs.sample_bytes
@@ -159,7 +164,7 @@ def _run(costs: Costs, settings: Settings, step: Work) -> tuple[float, float]:
     filling = settings.num_workers * settings.prefetch_factor + 2
     deliveries = [simulated.deliveries() for simulated in passes]
     began = waited = 0.0
-    for number in range(filling + BATCHES):
+    for number in range(filling + batches):
         asked = passes[0].clock.now
         if number == filling:
             began, waited = asked, 0.0
@@ -173,7 +178,7 @@ def _run(costs: Costs, settings: Settings, step: Work) -> tuple[float, float]:
     took = passes[0].clock.now - began
     if not took:
         return math.inf, 0.0
-    return BATCHES * settings.batch_size / took, waited / took
+    return batches * settings.batch_size / took, waited / took
 
 
 def _works(costs: Costs, settings: Settings, generator: np.random.Generator) -> list[Work]:
