@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dlkit.diagnose.predict import Prediction
 from dlkit.plots.style import INK, MUTED, Picture, colour, new_figure, tidy
@@ -155,6 +155,7 @@ def predicted_and_measured(points: Sequence[Compared]) -> Picture:
     axes.set_xlim(*ends)
     axes.set_ylim(*ends)
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axis.set_minor_formatter(NullFormatter())
     axes.plot([], [], color=MUTED, linewidth=8, alpha=0.3, label="within 25 %")

@@ -105,7 +105,8 @@ def heat_map(rows: Rows, across: str, down: str) -> Picture:
     axes.set_yticks(range(len(lines_)), [str(value) for value in lines_])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title("samples/s: " + _finding(measured, [down, across]), loc="left", fontsize=11)
+    title = f"samples/s, best at {_best(measured, [down, across])}"
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
     return figure
 
 
