@@ -84,6 +84,7 @@ def predict(
     method: str | None = None,
     in_order: bool | None = None,
     batches: int = BATCHES,
+    band: bool = True,
 ) -> Prediction:
     """Predict what a loader delivers at settings that were not run.
 
@@ -103,6 +104,8 @@ def predict(
         method: `"process"` or `"thread"`.
         in_order: whether a batch that is ready early waits for its turn.
         batches: how many to simulate after the pipeline has filled.
+        band: whether to let what is uncertain about the costs widen the band, which takes three
+            simulations instead of one.
 
     Raises:
         TypeError: if `costs` are none.
@@ -123,7 +126,8 @@ def predict(
     )  # fmt: skip
     step = _step(costs, settings, step_time)
     check_positive_int("batches", batches)
-    runs = [_run(possible, settings, step, batches) for possible in _possible(costs, settings)]
+    possible = _possible(costs, settings) if band else [costs]
+    runs = [_run(costs_of_run, settings, step, batches) for costs_of_run in possible]
     rates, waits = zip(*runs, strict=True)
     throughput = settings.ranks * rates[0]
     epoch = None

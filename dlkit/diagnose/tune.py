@@ -184,13 +184,12 @@ class _Search:
         round_of = _spread(near) or list(table[:1])
         round_of += [t for t in table if t not in round_of][: max(0, ALWAYS - len(round_of))]
         try:
-            while round_of and (left := self._deadline - time.perf_counter()) > 0:
+            while round_of:
+                left = self._deadline - time.perf_counter()
                 each = min(1.0, max(0.1, 0.4 * left / len(round_of)))
                 for tried in round_of:
-                    if tried.runs and time.perf_counter() > self._deadline:
-                        break
-                    if time.perf_counter() > self._deadline and any(t.runs for t in table):
-                        return True
+                    if self._is_over() and any(t.runs for t in table):
+                        return True  # but one is measured in any case
                     tried.runs.append(self._rate(tried, each))
                 round_of.sort(key=lambda t: -(t.measured or 0.0))
                 best = round_of[0].measured or 0.0
@@ -201,6 +200,9 @@ class _Search:
         except StoppedError:
             return False
         return True
+
+    def _is_over(self) -> bool:
+        return time.perf_counter() > self._deadline
 
     def _rate(self, tried: Tried, seconds: float) -> float:
         """Run a setting, and return the samples/s of an epoch."""
@@ -233,7 +235,12 @@ def _candidates(
             if pin is not None:
                 settings["pin_memory"] = pin
             guess = predict(
-                costs, num_workers=workers, prefetch_factor=factor, method=method, batches=48
+                costs,
+                num_workers=workers,
+                prefetch_factor=factor,
+                method=method,
+                batches=32,
+                band=False,
             )
             yield Tried(settings, guess.throughput, guess.memory)
 
