@@ -63,7 +63,7 @@ def measure_crossing(
                 break
         here = time.thread_time() - here
         after = cpu_seconds(*worker)
-        memory = _private_bytes(worker[0]) if method == "process" else 0.0
+        memory = private_bytes(worker[0]) if method == "process" else 0.0
     finally:
         end_workers(loader, batches)
     started_after = max(0.0, first - making)
@@ -125,7 +125,7 @@ def _worker_of(batches: Any, threads_before: set[threading.Thread]) -> tuple[int
     return os.getpid(), new[0].native_id if new else None
 
 
-def _private_bytes(pid: int) -> float:
+def private_bytes(pid: int) -> float:
     """Bytes of memory that a process shares with nobody; 0 where the system does not say."""
     try:
         with open(f"/proc/{pid}/smaps_rollup") as file:
