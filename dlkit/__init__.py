@@ -25,8 +25,10 @@ if TYPE_CHECKING:
         TransformDataset,
         random_split,
     )
+    from dlkit.diagnose import Profile, profile
     from dlkit.failures import SampleError, WorkerDiedError, WorkerTimeoutError
     from dlkit.loader import DataLoader
+    from dlkit.trace import Trace
     from dlkit.workers.info import get_worker_info
 
 __version__ = "0.1.0"
@@ -36,9 +38,11 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "IterableDataset",
+    "Profile",
     "SampleError",
     "Subset",
     "TensorDataset",
+    "Trace",
     "TransformDataset",
     "WorkerDiedError",
     "WorkerTimeoutError",
@@ -49,13 +53,22 @@ __all__ = [
     "default_convert",
     "get_worker_info",
     "pad_collate",
+    "profile",
     "random_split",
     "register_collate",
     "samplers",
 ]
 
 _MODULES = ("collate", "datasets", "samplers")
-_HOMES = ("dlkit.loader", "dlkit.datasets", "dlkit.collate", "dlkit.failures", "dlkit.workers.info")
+_HOMES = (
+    "dlkit.loader",
+    "dlkit.datasets",
+    "dlkit.collate",
+    "dlkit.failures",
+    "dlkit.workers.info",
+    "dlkit.trace",
+    "dlkit.diagnose",
+)
 
 
 def __getattr__(name: str) -> Any:
