@@ -25,7 +25,11 @@ if TYPE_CHECKING:
         TransformDataset,
         random_split,
     )
-    from dlkit.diagnose import Profile, profile
+    from dlkit.diagnose.predict import predict
+    from dlkit.diagnose.profiled import Profile
+    from dlkit.diagnose.profiling import profile
+    from dlkit.diagnose.sweep import sweep
+    from dlkit.diagnose.tune import tune
     from dlkit.failures import SampleError, WorkerDiedError, WorkerTimeoutError
     from dlkit.loader import DataLoader
     from dlkit.trace import Trace
@@ -53,10 +57,13 @@ __all__ = [
     "default_convert",
     "get_worker_info",
     "pad_collate",
+    "predict",
     "profile",
     "random_split",
     "register_collate",
     "samplers",
+    "sweep",
+    "tune",
 ]
 
 _MODULES = ("collate", "datasets", "samplers")
@@ -67,7 +74,11 @@ _HOMES = (
     "dlkit.failures",
     "dlkit.workers.info",
     "dlkit.trace",
-    "dlkit.diagnose",
+    "dlkit.diagnose.predict",
+    "dlkit.diagnose.profiled",
+    "dlkit.diagnose.profiling",
+    "dlkit.diagnose.sweep",
+    "dlkit.diagnose.tune",
 )
 
 

@@ -52,6 +52,12 @@ class Untraced:
     def note_part(self, number: int, start: int, end: int) -> None:
         """Note nothing."""
 
+    def note_fetch(self, start: int, end: int) -> None:
+        """Note nothing."""
+
+    def note_collate(self, start: int, end: int) -> None:
+        """Note nothing."""
+
 
 UNTRACED = Untraced()
 

@@ -71,7 +71,7 @@ class Trace:
     def begin(self) -> int:
         """Begin a pass, and return its number."""
         self.rank = _rank()
-        self._settle()
+        self.settle()
         self.epochs += 1
         return self.epochs - 1
 
@@ -107,7 +107,7 @@ class Trace:
         for rings in self._pools:
             rings.note_pass(pool, self.epochs - 1)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Take over the spans of pools that are gone, and let go of their memory."""
         for pool in [pool for pool in self._pools if pool.over]:
             self._pools.remove(pool)

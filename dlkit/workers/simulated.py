@@ -1,17 +1,19 @@
 """When each batch would be fetched, be ready and be delivered: workers on a clock of their own.
 
-    seconds of each batch --Ahead, over a pool that only counts time--> journeys
+    what each batch takes --Ahead, over a pool that only counts time--> journeys
 
 The order of everything is decided by `Ahead`, the class that runs real workers. Only the pool is
-another one: it keeps a clock that jumps to the next result instead of waiting for it.
+another one: `Clockwork`, whose clock jumps to the next result instead of waiting for it.
 """
 
-import heapq
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dlkit.workers.ahead import Ahead
-from dlkit.workers.interface import Position, Result, Sizes, Task
+from dlkit.workers.clockwork import Clockwork, Work
+from dlkit.workers.interface import Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,68 @@ class Journey:
     ready: float
     delivered: float
     used: float
+
+
+class SimulatedPass:
+    """One pass of a loader, batch by batch, on a clock that counts instead of waiting.
+
+    Args:
+        works: what fetching each batch takes.
+        workers: how many workers share the batches; 0 fetches in the training loop.
+        prefetch_factor: batches in flight for each worker.
+        in_order: whether a batch that is ready early waits for its turn.
+        receive: what the training loop does to receive a batch.
+        cores: that workers and training loop share.
+        bandwidth: bytes per second that the workers' reading shares.
+        endless: whether to begin with the first batch again after the last one.
+    """
+
+    def __init__(
+        self,
+        works: Sequence[Work],
+        workers: int,
+        prefetch_factor: int = 2,
+        in_order: bool = True,
+        *,
+        receive: Work | None = None,
+        cores: float = math.inf,
+        bandwidth: float = math.inf,
+        endless: bool = False,
+    ) -> None:
+        self._workers = workers
+        self._receive = receive
+        self.clock = Clockwork(list(works), max(workers, 1), cores, bandwidth)
+        tasks: Iterator[int] = itertools.count() if endless else iter(range(len(works)))
+        self._results: Iterator[Result]
+        if workers:
+            limit = prefetch_factor * workers
+            self._results = Ahead(self.clock, tasks, limit=limit, in_order=in_order)
+        else:
+            self._results = self._one_by_one(tasks)
+
+    def _one_by_one(self, tasks: Iterator[int]) -> Iterator[Result]:
+        """Begin to fetch each batch when it is asked for."""
+        for number in tasks:
+            self.clock.submit(0, number, number)
+            yield self.clock.take()
+
+    def deliveries(self) -> Iterator[Result]:
+        """Yield each batch when the training loop gets it; what that does then, it `spend`s."""
+        for result in self._results:
+            if self._receive is not None:
+                self.clock.spend(self._receive)
+            yield result
+
+    def journeys(self, step: Work) -> Iterator[Journey]:
+        """Yield each batch when the training loop, computing `step` on each, is done with it."""
+        clock, asked = self.clock, self.clock.now
+        for result in self.deliveries():
+            delivered = clock.now
+            clock.spend(step)
+            worker = result.worker if self._workers else None
+            started, ready = clock.fetched.pop(result.number)
+            yield Journey(result.number, worker, asked, started, ready, delivered, clock.now)
+            asked = clock.now
 
 
 def simulate(
@@ -74,61 +138,5 @@ def simulate(
         )
     if step < 0 or any(duration < 0 for duration in seconds):
         raise ValueError(f"times must be 0 seconds or more, but got {list(seconds)!r} and {step!r}")
-    pool = _Clockwork(seconds, max(workers, 1))
-    results: Iterator[Result]
-    if workers:
-        limit = prefetch_factor * workers
-        results = Ahead(pool, iter(range(len(seconds))), limit=limit, in_order=in_order)
-    else:
-        results = pool.one_by_one()
-    journeys = []
-    asked = 0.0
-    for result in results:
-        started, ready = pool.fetched[result.number]
-        delivered = pool.now
-        pool.now += step
-        worker = result.worker if workers else None
-        journeys.append(Journey(result.number, worker, asked, started, ready, delivered, pool.now))
-        asked = pool.now
-    return journeys
-
-
-class _Clockwork:
-    """A pool of workers that fetch nothing and say when they would have."""
-
-    def __init__(self, seconds: Sequence[float], size: int) -> None:
-        self.size = size
-        self.sizes = Sizes()
-        self.running = 0
-        self.closed = False
-        self.now = 0.0
-        self.fetched: dict[int, tuple[float, float]] = {}  # of each batch: when from, until when
-        self._seconds = seconds
-        self._free = [0.0] * size  # when each worker is done with all that it was given
-        self._results: list[tuple[float, int, int]] = []  # a heap: ready, number, worker
-
-    def begin(self, positions: list[Position]) -> None:
-        self.running += 1
-
-    def submit(self, worker: int, number: int, task: Task) -> None:
-        started = max(self.now, self._free[worker])
-        self._free[worker] = started + self._seconds[number]
-        self.fetched[number] = (started, self._free[worker])
-        heapq.heappush(self._results, (self._free[worker], number, worker))
-
-    def take(self) -> Result:
-        ready, number, worker = heapq.heappop(self._results)
-        self.now = max(self.now, ready)
-        return Result(worker, number, lambda: None, of_pass=self.running)
-
-    def one_by_one(self) -> Iterator[Result]:
-        """Begin to fetch each batch when it is asked for."""
-        for number in range(len(self._seconds)):
-            self.submit(0, number, None)
-            yield self.take()
-
-    def cancel(self) -> None:
-        self.closed = True
-
-    def close(self) -> None:
-        self.closed = True
+    works = [Work(wait=duration) for duration in seconds]
+    return list(SimulatedPass(works, workers, prefetch_factor, in_order).journeys(Work(wait=step)))
