@@ -26,10 +26,13 @@ if TYPE_CHECKING:
         random_split,
     )
     from dlkit.diagnose.predict import predict
+    from dlkit.diagnose.profiled import Profile
+    from dlkit.diagnose.profiling import profile
     from dlkit.diagnose.sweep import sweep
     from dlkit.diagnose.tune import tune
     from dlkit.failures import SampleError, WorkerDiedError, WorkerTimeoutError
     from dlkit.loader import DataLoader
+    from dlkit.trace import Trace
     from dlkit.workers.info import get_worker_info
 
 __version__ = "0.1.0"
@@ -39,9 +42,11 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "IterableDataset",
+    "Profile",
     "SampleError",
     "Subset",
     "TensorDataset",
+    "Trace",
     "TransformDataset",
     "WorkerDiedError",
     "WorkerTimeoutError",
@@ -53,6 +58,7 @@ __all__ = [
     "get_worker_info",
     "pad_collate",
     "predict",
+    "profile",
     "random_split",
     "register_collate",
     "samplers",
@@ -67,7 +73,10 @@ _HOMES = (
     "dlkit.collate",
     "dlkit.failures",
     "dlkit.workers.info",
+    "dlkit.trace",
     "dlkit.diagnose.predict",
+    "dlkit.diagnose.profiled",
+    "dlkit.diagnose.profiling",
     "dlkit.diagnose.sweep",
     "dlkit.diagnose.tune",
 )

@@ -7,9 +7,12 @@ import multiprocessing
 import operator
 from collections.abc import Iterable
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from dlkit.trace import Trace
 
 
 def check_workers(
@@ -102,6 +105,19 @@ def resolve_device(device: torch.device | str | int | None) -> torch.device | No
         if accelerator is not None and accelerator.type == resolved.type:
             return torch.device(resolved.type, torch.accelerator.current_device_index())
     return resolved
+
+
+def resolve_trace(value: Any) -> "Trace | None":
+    """Return the trace that a loader keeps, None where it keeps none."""
+    if value is None or value is False:
+        return None
+    from dlkit.trace import Trace
+
+    if value is True:
+        return Trace()
+    if not isinstance(value, Trace):
+        raise TypeError(f"trace must be True, False, None or a dlkit.Trace, but got {value!r:.80}")
+    return value
 
 
 def resolve_context(value: Any, num_workers: int, worker_method: str = "process") -> Any:

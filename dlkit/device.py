@@ -6,6 +6,7 @@ from ordinary memory the driver first copies the data into a pinned buffer of it
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from dlkit.failures import raiser
 from dlkit.structure import map_structure
+from dlkit.trace.recorder import UNTRACED, Untraced
 
 
 def pin_memory(batch: Any) -> Any:
@@ -88,15 +90,23 @@ class DeviceAhead:
         batches: functions that return a batch, or raise what went wrong with it. The iterator may
             also end by one of them raising `StopIteration`.
         device: where to.
+        recorder: wraps the copying where it is traced. A span is then the time that this thread
+            spends on it; the copy itself may still be under way.
     """
 
-    def __init__(self, batches: Iterator[Callable[[], Any]], device: torch.device) -> None:
+    def __init__(
+        self,
+        batches: Iterator[Callable[[], Any]],
+        device: torch.device,
+        recorder: Untraced = UNTRACED,
+    ) -> None:
         self._batches = batches
         self._device = device
         self._copies = device.type not in ("cpu", "meta")
         self._stream: Any = torch.Stream(device) if self._copies else None
         self._next: Callable[[], Any] | None = None
         self._begun = False
+        self._copy = recorder.timed("transfer", partial(_start_copy, self._stream, device))
 
     def __iter__(self) -> Iterator[Callable[[], Any]]:
         return self
@@ -117,9 +127,7 @@ class DeviceAhead:
         if get is None:
             return None
         try:
-            batch = get()
-            with self._stream:
-                copy = to_device(_pinned(batch), self._device)
+            copy = self._copy(get())
         except StopIteration:
             return None
         except Exception as error:
@@ -137,6 +145,11 @@ class DeviceAhead:
             return part
 
         return map_structure(record, batch)
+
+
+def _start_copy(stream: Any, device: torch.device, batch: Any) -> Any:
+    with stream:
+        return to_device(_pinned(batch), device)
 
 
 def _pinned(batch: Any) -> Any:

@@ -17,6 +17,7 @@ from dlkit.datasets.base import Columns, as_list, samples_reader
 from dlkit.datasets.combine import Subset, vectorised
 from dlkit.datasets.tensors import TensorDataset
 from dlkit.failures import SampleError
+from dlkit.trace.recorder import UNTRACED, Untraced
 
 Make = Callable[[Any], Any]
 
@@ -42,6 +43,7 @@ def map_fetcher(
     collate_fn: Callable[[Any], Any],
     batched: bool,
     writing: Callable[[Make], Make] | None = None,
+    recorder: Untraced = UNTRACED,
 ) -> Callable[[Any], Any]:
     """Return the function that fetches a batch of a map-style dataset by its indices.
 
@@ -50,6 +52,7 @@ def map_fetcher(
         collate_fn: from a list of samples to a batch.
         batched: whether a task is a list of indices, or one index whose sample is the batch.
         writing: wraps the function that makes a batch, where its memory has been prepared.
+        recorder: wraps the stages of a batch where they are traced.
 
     Example:
         >>> fetch = map_fetcher(["a", "b", "c"], "".join, batched=True)
@@ -58,9 +61,9 @@ def map_fetcher(
     """
     dataset = vectorised(dataset)
     make = (
-        _batch_maker(dataset, collate_fn, writing or _as_it_is)
+        _batch_maker(dataset, collate_fn, writing or _as_it_is, recorder)
         if batched
-        else lambda i: collate_fn(dataset[i])
+        else _sample_maker(dataset, collate_fn, recorder)
     )
 
     def fetch(task: Any) -> Any:
@@ -73,16 +76,30 @@ def map_fetcher(
 
 
 def _batch_maker(
-    dataset: Any, collate_fn: Callable[[Any], Any], writing: Callable[[Make], Make]
+    dataset: Any,
+    collate_fn: Callable[[Any], Any],
+    writing: Callable[[Make], Make],
+    recorder: Untraced,
 ) -> Callable[[Any], Any]:
     """Return the function from indices to a batch that takes the fewest steps."""
     if type(dataset) is TensorDataset and collate_fn is default_collate:
-        return writing(dataset.read_columns)  # the rows of the tensors are the batch
-    read = samples_reader(dataset)
+        # The rows of the tensors are the batch.
+        return recorder.timed("fetch", writing(dataset.read_columns))
+    read = samples_reader(recorder.dataset(dataset))
     if collate_fn is default_collate and _reads_rows(dataset):
         read = writing(read)
-    collate = writing(collate_fn)
+    read, collate = recorder.timed("fetch", read), recorder.timed("collate", writing(collate_fn))
     return lambda indices: collate(for_collate(read(indices), collate_fn))
+
+
+def _sample_maker(
+    dataset: Any, collate_fn: Callable[[Any], Any], recorder: Untraced
+) -> Callable[[Any], Any]:
+    """Return the function from an index to its sample, where nothing is batched."""
+    dataset = recorder.dataset(dataset)
+    read = recorder.timed("fetch", lambda index: dataset[index])
+    convert = recorder.timed("collate", collate_fn)
+    return lambda index: convert(read(index))
 
 
 def _as_it_is(make: Make) -> Make:
@@ -143,6 +160,7 @@ def iterable_fetcher(
     drop_last: bool,
     writing: Callable[[Make], Make] | None = None,
     skip: int | None = None,
+    recorder: Untraced = UNTRACED,
 ) -> Callable[[int | None], Any]:
     """Return the function that fetches the next batch of an iterator of samples.
 
@@ -155,23 +173,25 @@ def iterable_fetcher(
         drop_last: whether to leave out a last batch that is not full.
         writing: wraps the function that makes a batch, where its memory has been prepared.
         skip: how many samples of one batch may fail and be left out; None raises the first error.
+        recorder: wraps the stages of a batch where they are traced.
 
     Example:
         >>> fetch = iterable_fetcher(iter("abc"), "".join, drop_last=False)
         >>> fetch(2), fetch(2)
         ('ab', 'c')
     """
-    collate = (writing or _as_it_is)(collate_fn)
+    collate = recorder.timed("collate", (writing or _as_it_is)(collate_fn))
+    convert = recorder.timed("collate", collate_fn)
 
-    def fetch(size: int | None) -> Any:
+    def read(size: int | None) -> Any:
         if size is None:
-            return collate_fn(next(samples))
+            return next(samples)
         batch = list(islice(samples, size))
         if not batch or (drop_last and len(batch) < size):
             raise StopIteration
-        return collate(batch)
+        return batch
 
-    def fetch_skipping(size: int | None) -> Any:
+    def read_skipping(size: int | None) -> tuple[list[Any], list[SampleError]]:
         batch: list[Any] = []
         skipped: list[SampleError] = []
         while len(batch) < (1 if size is None else size):
@@ -183,11 +203,21 @@ def iterable_fetcher(
                 skipped.append(SampleError(None, error))
                 if len(skipped) > (skip or 0):
                     break
+        return batch, skipped
+
+    take = recorder.timed("fetch", read)
+    take_skipping = recorder.timed("fetch", read_skipping)
+
+    def fetch(size: int | None) -> Any:
+        return convert(take(size)) if size is None else collate(take(size))
+
+    def fetch_skipping(size: int | None) -> Any:
+        batch, skipped = take_skipping(size)
         if not batch or (drop_last and size is not None and len(batch) < size):
             if not skipped:
                 raise StopIteration
             return Fetched(None, tuple(skipped), empty=True)
-        return Fetched(collate_fn(batch[0]) if size is None else collate(batch), tuple(skipped))
+        return Fetched(convert(batch[0]) if size is None else collate(batch), tuple(skipped))
 
     return fetch if skip is None else fetch_skipping
 

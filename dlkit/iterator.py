@@ -26,6 +26,8 @@ from dlkit.streams import (
     tell_size,
     with_state,
 )
+from dlkit.trace.recorder import UNTRACED, InlineRecorder, Recorder, Untraced, here
+from dlkit.trace.spans import CODES, clock
 from dlkit.workers import Ahead, Inline, Pool, Position, Result
 
 if TYPE_CHECKING:
@@ -40,14 +42,21 @@ class EpochIterator(Generic[Batch]):
     Args:
         loader: whose dataset, order and workers it uses.
         saved: the state of an `Epoch` to continue.
+        recorder: wraps the stages of a batch where they are traced.
     """
 
-    def __init__(self, loader: "DataLoader[Batch]", saved: dict[str, Any] | None) -> None:
+    def __init__(
+        self,
+        loader: "DataLoader[Batch]",
+        saved: dict[str, Any] | None,
+        recorder: Untraced = UNTRACED,
+    ) -> None:
         self._loader = loader
+        self._recorder = recorder
         self._lost = False  # the task at hand was interrupted
         self.pool: Pool | None = None
         self._ahead: Ahead | None = None
-        self._delivery = _Delivery()
+        self._delivery = _Delivery(recorder)
         self._numbers: dict[int, int] | None = None  # of tasks, where they are not 0, 1, 2, ...
         self._batches: Iterator[Any]
         if loader.is_iterable:
@@ -145,6 +154,7 @@ class EpochIterator(Generic[Batch]):
             tasks = order.arrays() if batched and hasattr(order, "arrays") else iter(order)
             seed_state = loader.pool_seed if pool else _draw_seed(loader, saved)
         self.epoch = epoch = Epoch(order, seed_state, saved)
+        tasks = self._recorder.draws(tasks)
         if epoch.early or not loader.in_order:
             self._numbers = {}
             tasks = epoch.remember_numbered(tasks, self._numbers)
@@ -154,7 +164,7 @@ class EpochIterator(Generic[Batch]):
             self.pool = pool or loader.new_pool(seed_state, loader.num_workers)
             self._run_ahead(loader, tasks)
         else:
-            fetch = map_fetcher(loader.dataset, loader.collate_fn, batched)
+            fetch = map_fetcher(loader.dataset, loader.collate_fn, batched, recorder=self._recorder)
             if loader.on_error == "skip":
                 fetch = skipping(fetch, loader.dataset, loader.collate_fn, batched)
             self._run_inline(loader, fetch, tasks)
@@ -168,7 +178,7 @@ class EpochIterator(Generic[Batch]):
         pool = loader.idle_pool() if saved is None and size else None
         seed_state = loader.pool_seed if pool else _draw_seed(loader, saved)
         self.epoch = epoch = Epoch(None, seed_state, saved)
-        tasks = repeat(loader.batch_size)
+        tasks = self._recorder.numbers(repeat(loader.batch_size))
         if size:
             places = [Position(s["state"], s["batches"]) for s in shares or []]
             again = sum(place.skip for place in places)
@@ -193,7 +203,13 @@ class EpochIterator(Generic[Batch]):
             if position is not None:
                 dataset.load_state_dict(position)
         skip = loader.error_limit if loader.on_error == "skip" else None
-        fetch = iterable_fetcher(iter(dataset), loader.collate_fn, loader.drop_last, skip=skip)
+        fetch = iterable_fetcher(
+            iter(self._recorder.dataset(dataset)),
+            loader.collate_fn,
+            loader.drop_last,
+            skip=skip,
+            recorder=self._recorder,
+        )
         if saved is not None and saved["batches"] and position is None:
             tell_reading_again(dataset, saved["batches"])
             read_again(fetch, loader.batch_size, saved["batches"])
@@ -204,11 +220,11 @@ class EpochIterator(Generic[Batch]):
     def _run_inline(
         self, loader: "DataLoader[Batch]", fetch: Callable[[Any], Any], tasks: Iterator[Any]
     ) -> None:
-        batches = Inline(fetch).run(tasks)
+        batches = Inline(fetch, self._recorder).run(tasks)
         if loader.pin_memory and can_pin_memory():
-            batches = map(pin_memory, batches)
+            batches = map(self._recorder.timed("transfer", pin_memory), batches)
         if loader.device is not None:
-            ahead = DeviceAhead(repeat(partial(next, batches)), loader.device)
+            ahead = DeviceAhead(repeat(partial(next, batches)), loader.device, self._recorder)
             batches = map(_call, ahead)
         self._batches = batches
 
@@ -230,10 +246,61 @@ class EpochIterator(Generic[Batch]):
             positions=positions,
             turn=turn,
         )
+        if loader.trace is not None:
+            loader.trace.began(self.pool)
         batches: Iterator[Callable[[], Any]] = map(self._delivery.arrived, self._ahead)
         if loader.device is not None:
-            batches = DeviceAhead(batches, loader.device)
+            batches = DeviceAhead(batches, loader.device, self._recorder)
         self._batches = map(self._delivery.deliver, batches)
+
+
+class TracedIterator(EpochIterator[Batch]):
+    """The same pass, and it notes when the training loop waited, and when it computed.
+
+    Args:
+        loader: whose dataset, order, workers and trace it uses.
+        saved: the state of an `Epoch` to continue.
+        recorder: notes the spans of the thread that iterates.
+    """
+
+    def __init__(
+        self, loader: "DataLoader[Batch]", saved: dict[str, Any] | None, recorder: Recorder
+    ) -> None:
+        self._notes = recorder
+        self._delivered = 0  # when the newest batch was; 0 before the first
+        self._number = -1  # of that batch
+        super().__init__(loader, saved, recorder)
+
+    def __next__(self) -> Batch:
+        asked = clock()
+        if self._delivered:
+            self._notes.note(_COMPUTE, self._number, self._delivered, asked)
+            self._delivered = 0
+        batch = super().__next__()
+        newest = self._delivery.newest
+        self._number = self._number + 1 if newest is None else newest.number
+        self._delivered = clock()
+        self._notes.note(_WAIT, self._number, asked, self._delivered)
+        return batch
+
+
+_WAIT, _COMPUTE = CODES["wait"], CODES["compute"]
+
+
+def traced_pass(
+    loader: "DataLoader[Batch]", saved: dict[str, Any] | None
+) -> "EpochIterator[Batch]":
+    """Return a pass whose stages are noted in the loader's trace."""
+    trace = loader.trace
+    assert trace is not None
+    trace.begin()
+    moves = loader.pin_memory or loader.device is not None
+    inline = not (loader.num_workers or loader.is_iterable or moves)
+    recorder = trace.inline_recorder() if inline else trace.recorder()
+    here.recorder = recorder  # for what notes samples and transforms
+    if isinstance(recorder, InlineRecorder):
+        return EpochIterator(loader, saved, recorder)
+    return TracedIterator(loader, saved, recorder)
 
 
 class _Label(NamedTuple):
@@ -251,13 +318,14 @@ class _Delivery:
     keep the results, whose batches take memory for as long as anybody refers to them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Untraced) -> None:
+        self._recorder = recorder
         self.waiting: deque[_Label] = deque()  # taken from the workers, and not delivered yet
         self.newest: _Label | None = None  # of the one that was delivered last
 
     def arrived(self, result: Result) -> Callable[[], Any]:
         self.waiting.append(_Label(result.worker, result.number))
-        return result.get
+        return self._recorder.arrived(result.number, result.get)
 
     def deliver(self, get: Callable[[], Any]) -> Any:
         self.newest = self.waiting.popleft()

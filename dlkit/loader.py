@@ -10,7 +10,7 @@ that batches come from worker processes in shared memory that is used again and 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,16 +23,20 @@ from dlkit.arguments import (
     check_workers,
     resolve_context,
     resolve_device,
+    resolve_trace,
 )
 from dlkit.checks import check_generator
 from dlkit.collate import default_collate, default_convert
 from dlkit.epoch import Epoch
 from dlkit.failures import SampleError
-from dlkit.iterator import EpochIterator
+from dlkit.iterator import EpochIterator, traced_pass
 from dlkit.samplers import BatchSampler, InfiniteSampler, RandomSampler, SequentialSampler
 from dlkit.samplers.batches import resumable_batches
 from dlkit.samplers.foreign import resumable
 from dlkit.workers import Pool, Sizes, start_pool
+
+if TYPE_CHECKING:
+    from dlkit.trace import Trace
 
 Batch = TypeVar("Batch", default=Any)
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
@@ -73,6 +77,8 @@ class DataLoader(torch_data.DataLoader[Batch]):
             them.
         error_limit: how many samples of one epoch may be left out before that is an error.
         device: where batches are copied to, from pinned memory and one batch ahead.
+        trace: True, or a `dlkit.Trace`, to record when each stage of each batch ran and in which
+            worker: `loader.trace` then shows it. Without it nothing is recorded and nothing paid.
 
     Raises:
         ValueError, TypeError: if an argument is none of the accepted, or two exclude each other.
@@ -112,6 +118,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
         on_error: str = "raise",
         error_limit: int = 100,
         device: torch.device | str | int | None = None,
+        trace: "Trace | bool | None" = None,
     ) -> None:
         self.is_iterable = isinstance(dataset, torch_data.IterableDataset)
         check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
@@ -157,6 +164,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
         self.on_error = on_error
         self.error_limit = error_limit
         self.device = resolve_device(device)
+        self.trace = resolve_trace(trace)
 
         self._epoch: Epoch | None = None  # the pass that was started last
         self._resume: dict[str, Any] | None = None  # a loaded state that the next pass starts from
@@ -168,7 +176,9 @@ class DataLoader(torch_data.DataLoader[Batch]):
 
     def __iter__(self) -> "EpochIterator[Batch]":  # type: ignore[override]
         resume, self._resume = self._resume, None
-        iterator: EpochIterator[Batch] = EpochIterator(self, resume["epoch"] if resume else None)
+        saved = resume["epoch"] if resume else None
+        start = EpochIterator[Batch] if self.trace is None else traced_pass
+        iterator: EpochIterator[Batch] = start(self, saved)
         self._epoch = iterator.epoch
         return iterator
 

@@ -14,6 +14,7 @@ b'PNG'
 from __future__ import annotations
 
 import base64
+import html
 import io
 from typing import Any
 
@@ -194,3 +195,20 @@ def png(figure: Figure) -> bytes:
     # No "Software" entry: it would change the bytes with every version of matplotlib.
     figure.savefig(buffer, format="png", dpi=figure.dpi, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def as_image(picture: Picture) -> str:
+    """Return an HTML image that holds a picture's bytes and says its caption.
+
+    Args:
+        picture: Any picture.
+
+    Returns:
+        An `img` element; the caption is escaped.
+
+    >>> as_image(new_figure(1, 1, caption="a < b"))[-12:]
+    'a &lt; b" />'
+    """
+    data = base64.b64encode(png(picture)).decode("ascii")
+    text = html.escape(picture.caption, quote=True)
+    return f'<img src="data:image/png;base64,{data}" alt="{text}" />'

@@ -24,6 +24,7 @@ from dlkit.workers.info import set_process_info, worker_info
 from dlkit.workers.interface import Position
 from dlkit.workers.parcel import Packer, Parcel
 from dlkit.workers.shared_memory import Handle, Slot
+from dlkit.workers.traced import process_tools
 from dlkit.workers.worker import Fetcher, WorkerSetup, seed_globally
 
 HEADER = struct.Struct("<I")  # length of the message that follows
@@ -55,8 +56,7 @@ def work(number: int, connection: socket.socket, lifeline: socket.socket, inheri
 
     seed = seed_globally(setup, number)
     set_process_info(worker_info(number, setup.size, seed, setup.dataset))
-    packer = Packer()
-    fetcher = Fetcher(setup, packer.target.writing)
+    packer, fetcher = process_tools(setup, number)
     started = None
     try:
         if setup.init_fn is not None:
@@ -82,7 +82,7 @@ def _serve(
     for message in _messages(connection):
         if isinstance(message[1], Position):
             current, position = message
-            fetcher.begin(position)
+            fetcher.begin(position, current)
             ended = False
             continue
         task_number, task, returned = message
@@ -91,10 +91,10 @@ def _serve(
             _answer(connection, packer, (current, task_number, END, None), None)
             continue
 
-        def make(task: Any = task) -> Any:
+        def make(task: Any = task, number: int = task_number) -> Any:
             if started is not None:
                 raise started
-            return fetcher.fetch(task)
+            return fetcher.fetch(task, number)
 
         slot, parcel = None, None
         try:

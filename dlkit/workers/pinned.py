@@ -8,10 +8,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from dlkit.device import pin_memory
 from dlkit.failures import is_fatal, raiser
+from dlkit.trace.recorder import Recorder
 from dlkit.workers.interface import Pool, Position, Result, Task
 
 Raise = Callable[[], Any]
@@ -22,9 +24,10 @@ class Pinned:
 
     Args:
         pool: where the batches come from. From now on only the pinning thread takes from it.
+        recorder: notes when batches are pinned; None where nothing is traced.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, recorder: Recorder | None = None) -> None:
         self.pool = pool
         self.size, self.sizes = pool.size, pool.sizes
         self.running = 0
@@ -32,8 +35,12 @@ class Pinned:
         # so a time-out means what it says.
         self._tickets: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[Result | Raise] = queue.SimpleQueue()
+        pin = _pinned if recorder is None else partial(_pinned_and_noted, recorder)
         thread = threading.Thread(
-            target=_pin, args=(pool, self._tickets, self._results), name="dlkit pin", daemon=True
+            target=_pin,
+            args=(pool, self._tickets, self._results, pin),
+            name="dlkit pin",
+            daemon=True,
         )
         self._finalizer = weakref.finalize(self, _close, pool, self._tickets, thread)
         thread.start()
@@ -76,6 +83,7 @@ def _pin(
     pool: Pool,
     tickets: "queue.SimpleQueue[bool]",
     results: "queue.SimpleQueue[Result | Raise]",
+    pin: Callable[[Result], Result],
 ) -> None:
     while tickets.get():
         try:
@@ -85,7 +93,7 @@ def _pin(
                 error.add_note("raised in the thread that pins batches")
             results.put(raiser(error))
             continue
-        results.put(result if result.ended else _pinned(result))
+        results.put(result if result.ended else pin(result))
 
 
 def _pinned(result: Result) -> Result:
@@ -95,6 +103,11 @@ def _pinned(result: Result) -> Result:
     except BaseException as error:
         return replace(result, get=raiser(error))
     return replace(result, get=lambda: batch)
+
+
+def _pinned_and_noted(recorder: Recorder, result: Result) -> Result:
+    recorder.key = recorder.epoch + result.number
+    return recorder.timed("transfer", _pinned)(result)  # type: ignore[no-any-return]
 
 
 def _close(pool: Pool, tickets: "queue.SimpleQueue[bool]", thread: threading.Thread) -> None:

@@ -1,15 +1,18 @@
 """Which workers a loader gets."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from dlkit.device import can_pin_memory
+from dlkit.trace.spans import PIN
 from dlkit.workers.interface import Pool
 from dlkit.workers.pinned import Pinned
 from dlkit.workers.processes import Processes
 from dlkit.workers.threads import Threads
+from dlkit.workers.traced import ProcessTrace, ThreadTrace
 from dlkit.workers.worker import WorkerSetup
 
 if TYPE_CHECKING:
@@ -37,6 +40,13 @@ def start_pool(loader: "DataLoader[Any]", seed_state: Tensor, size: int) -> Pool
         base_seed=int(torch.empty((), dtype=torch.int64).random_(generator=generator)),
         size=size,
     )
+    trace = loader.trace
+    rings = None
+    if trace is not None and loader.worker_method == "thread":
+        setup = replace(setup, trace=ThreadTrace(trace))
+    elif trace is not None:
+        rings = trace.worker_rings(size)
+        setup = replace(setup, trace=ProcessTrace(rings.rings, trace.samples, trace.cpu))
     pool: Pool
     if loader.worker_method == "thread":
         pool = Threads(setup, loader.timeout)
@@ -49,5 +59,7 @@ def start_pool(loader: "DataLoader[Any]", seed_state: Tensor, size: int) -> Pool
             loader.prefetch_factor or 2,
         )
     if loader.pin_memory and can_pin_memory():
-        pool = Pinned(pool)
+        pool = Pinned(pool, trace.recorder(PIN) if trace is not None else None)
+    if rings is not None:
+        rings.belong_to(pool)
     return pool

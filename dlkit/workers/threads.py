@@ -21,6 +21,7 @@ from dlkit.structure import count_bytes
 from dlkit.workers.info import set_thread_info, worker_info
 from dlkit.workers.interface import Position, Result, Sizes, Task
 from dlkit.workers.shared_memory import Ring
+from dlkit.workers.traced import thread_fetcher
 from dlkit.workers.worker import Fetcher, WorkerSetup, own_generators
 
 _starting = threading.Lock()
@@ -124,7 +125,7 @@ def _work(
     seed, rng = own_generators(setup, number)
     set_thread_info(worker_info(number, setup.size, seed, setup.dataset, rng))
     memory = _Memory()
-    fetcher = Fetcher(setup, memory.target.writing)
+    fetcher = thread_fetcher(setup, number, memory.target.writing)
     started: BaseException | None = None
     try:
         if setup.init_fn is not None:
@@ -136,7 +137,7 @@ def _work(
         of_pass, task_number, task = message
         if task_number is None:
             current, ended = of_pass, False
-            fetcher.begin(task)
+            fetcher.begin(task, of_pass)
         elif not stopping.is_set():
             due = (current, task_number, task)
             over = ended or of_pass != newest[0]  # or its pass was left early
@@ -181,7 +182,7 @@ def _result(
             # Not itself: this thread keeps it, and what is raised keeps the frames of the thread
             # that gets it, so that the pool in them would never be freed.
             raise twin(started)
-        batch = memory.make(lambda: fetcher.fetch(task))
+        batch = memory.make(lambda: fetcher.fetch(task, number))
     except StopIteration:
         return _ended(worker, message)
     except BaseException as error:

@@ -13,6 +13,7 @@ import torch
 
 from dlkit.collate import default as collate_registry
 from dlkit.fetch import Fetched, iterable_fetcher, map_fetcher, read_again, skipping
+from dlkit.trace.recorder import UNTRACED, Untraced
 from dlkit.workers.info import WorkerRNG, numpy_seed
 from dlkit.workers.interface import Position, Task
 
@@ -33,6 +34,7 @@ class WorkerSetup:
         error_limit: how many samples may fail and be left out; None raises the first error.
         base_seed: worker n is seeded with `base_seed + n`.
         size: number of workers.
+        trace: what notes the spans of workers (see `traced`); None where nothing is traced.
         registry: the user's own rules of `register_collate`.
     """
 
@@ -45,6 +47,7 @@ class WorkerSetup:
     error_limit: int | None
     base_seed: int
     size: int
+    trace: Any = None
     registry: dict[type, Any] = field(default_factory=lambda: dict(collate_registry._registry))
 
 
@@ -54,21 +57,28 @@ class Fetcher:
     Args:
         setup: what to fetch from.
         writing: wraps what makes a batch, so that it is written where the worker wants it.
+        recorder: wraps the stages of a batch where they are traced.
     """
 
-    def __init__(self, setup: WorkerSetup, writing: Writing | None = None) -> None:
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        writing: Writing | None = None,
+        recorder: Untraced = UNTRACED,
+    ) -> None:
         self._setup = setup
         self._writing = writing
+        self._recorder = recorder
         self._fetch: Callable[[Task], Any] | None = None
         self._stateful = setup.iterable and hasattr(setup.dataset, "state_dict")
 
-    def begin(self, position: Position) -> None:
+    def begin(self, position: Position, of_pass: int) -> None:
         """Begin a pass, at its start or where an iterable dataset had come to."""
         self._fetch = None
         self._position = position
 
-    def fetch(self, task: Task) -> Any:
-        """Return the batch of a task.
+    def fetch(self, task: Task, number: int) -> Any:
+        """Return the batch of a task, which has this number in its pass.
 
         Raises:
             StopIteration: at the end of an iterable dataset.
@@ -87,14 +97,21 @@ class Fetcher:
         setup = self._setup
         limit = setup.error_limit
         if not setup.iterable:
-            fetch = map_fetcher(setup.dataset, setup.collate_fn, setup.batched, self._writing)
+            fetch = map_fetcher(
+                setup.dataset, setup.collate_fn, setup.batched, self._writing, self._recorder
+            )
             if limit is None:
                 return fetch
             return skipping(fetch, setup.dataset, setup.collate_fn, setup.batched)
         if position.state is not None:
             setup.dataset.load_state_dict(position.state)
         fetch = iterable_fetcher(
-            iter(setup.dataset), setup.collate_fn, setup.drop_last, self._writing, limit
+            iter(self._recorder.dataset(setup.dataset)),
+            setup.collate_fn,
+            setup.drop_last,
+            self._writing,
+            limit,
+            self._recorder,
         )
         read_again(fetch, task, position.skip)
         return fetch
