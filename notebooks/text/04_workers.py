@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader as TorchLoader
 
 from dlkit import DataLoader, Dataset, IterableDataset, TransformDataset, get_worker_info
 from dlkit.datasets import Cost, synthetic_images
-from dlkit.lab import WorkersExplorer, stderr_of_children
+from dlkit.lab import LiveTimeline, WorkersExplorer, stderr_of_children
 from dlkit.plots.workers import speedups
 from dlkit.workers.simulated import simulate
 
@@ -130,8 +130,6 @@ print("samples in every epoch:", delivered)
 print("threads help while waiting:    ", gain["waiting"]["2 threads"] > 1.5)
 print("processes help while waiting:  ", gain["waiting"]["2 processes"] > 1.5)
 print("threads hardly help Python code:", gain["Python code"]["2 threads"] < 1.5)
-
-# %%
 speedups(rates)
 
 # %% [markdown]
@@ -192,14 +190,19 @@ for in_order in (True, False):
 # %%
 WorkersExplorer(workers=2, prefetch_factor=2, slow=100, step=20)
 
+# %%
+LiveTimeline(workers=2, prefetch_factor=2, sample=5, batch_size=8, step=20)
+
 # %% [markdown]
-# **Investigate.** The picture is the loader's own scheduling, run on a clock; a line is a batch
-# that lies ready. Batch 8 is slow, and holds up all after it: *head-of-line blocking*. Meanwhile
-# the other worker idles, because enough is in flight. Out of order, only what the slow worker has
-# comes late, but which batch comes when then depends on speed: two runs differ.
+# **Investigate.** The first picture is the loader's own scheduling, run on a clock; a line is a
+# batch that lies ready. Batch 8 is slow, and holds up all after it: *head-of-line blocking*.
+# Meanwhile the other worker idles, because enough is in flight. Out of order, only what the slow
+# worker has comes late, but which batch comes when then depends on speed: two runs differ. The
+# second picture is a prediction until you press *run*: then real workers fill the lower half of
+# each row. What they need beyond it is starting, handing over, and a machine that does other work.
 #
-# **Modify.** With the sliders: which `prefetch_factor` hides batch 8? And with 10 ms of computing?
-# Why does none?
+# **Modify.** With the first sliders: which `prefetch_factor` hides batch 8? And with 10 ms of
+# computing? Why does none? With the second: from how many workers on does training not wait?
 #
 # **Make.** Print `loader.memory_bound()` for images of 3x224x224 after one batch. Which batches
 # does it count beside those in flight?

@@ -22,7 +22,6 @@ from torch.utils.data import DistributedSampler
 import dlkit
 from dlkit import DataLoader, WorkerTimeoutError
 from dlkit.datasets import Cost, synthetic_images
-from dlkit.diagnose.measure import measure_costs
 from dlkit.diagnose.running import run_for
 from dlkit.lab import clinic
 from dlkit.plots.prediction import throughput
@@ -31,8 +30,8 @@ from dlkit.samplers import ShuffleBuffer
 # %% [markdown]
 # ## "It is too slow" and "it is not parallel"
 #
-# Never guess where the time goes: count how long the training loop *waits*. If it hardly waits, no
-# setting of the loader will help you.
+# Never guess where the time goes: `dlkit.profile` runs a few steps and counts how long the training
+# loop *waits*. If it hardly waits, no setting of the loader will help you.
 #
 # **Predict.** A sample takes 4 ms from a slow disk, a batch has 8 of them, a training step takes
 # 10 ms. Which share of its time does the loop wait without workers? With how many workers does the
@@ -51,14 +50,14 @@ def step(batch):
     time.sleep(0.010)  # an accelerator computes, and this process waits for it
 
 
-sick = run_for(make_loader(), 0.4, step)
-print(f"{sick.throughput:.0f} samples/s, training waits {sick.wait_share:.0%} of its time")
+sick = dlkit.profile(make_loader(), steps=20, step=step)
+print(sick.summary())
 
 # %%
 print("training waits most of its time:", sick.wait_share > 0.5)
-costs = measure_costs(make_loader(), step=step, seconds=0.4)
-print("most of fetching is waiting too:", costs.fetch_wait > 0.5)
-rates = {n: dlkit.predict(costs, num_workers=n) for n in range(7)}
+print("most of fetching is waiting too:", sick.costs.fetch_wait > 0.5)
+print("diagnosed:", "no_workers" in {finding.name for finding in sick.diagnose()})
+rates = {n: dlkit.predict(sick, num_workers=n) for n in range(7)}
 enough = next(n for n in rates if rates[n].throughput > 0.95 * rates[6].throughput)
 print("more than one worker, and fewer than six, are predicted to be enough:", 1 < enough < 6)
 
@@ -67,7 +66,7 @@ print("more than one worker, and fewer than six, are predicted to be enough:", 1
 found = dlkit.tune(make_loader, step=step, budget_seconds=3, max_workers=6)
 print(found)
 cured = run_for(make_loader(**found.settings), 0.4, step)
-throughput({"predicted": list(rates.values())}, {"predicted": {0: sick.throughput}})
+throughput({"predicted": list(rates.values())}, {"predicted": {0: sick.samples_per_second}})
 
 # %%
 print("workers were chosen:", found.settings["num_workers"] > 1)
