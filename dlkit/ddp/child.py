@@ -1,7 +1,7 @@
 """The inside of a rank that `launch` has started: a process that runs one function.
 
-    parent --function, arguments--> run() --outcome--> parent
-                                      `--- what it prints, line by line ---^
+parent --function, arguments--> run() --outcome--> parent
+`--- what it prints, line by line ---^
 """
 
 import contextlib
@@ -119,7 +119,9 @@ def _print_into(output: tuple[Any, Any]) -> None:
     """Let everything that this process prints, native code too, go to the parent."""
     if sys.platform == "win32":
         return
-    for connection, stream, descriptor in zip(output, (sys.stdout, sys.stderr), (1, 2), strict=True):
+    for connection, stream, descriptor in zip(
+        output, (sys.stdout, sys.stderr), (1, 2), strict=True
+    ):
         stream.flush()
         os.dup2(connection.fileno(), descriptor)
         connection.close()

@@ -119,7 +119,9 @@ class Rank:
         """Return what `ask_for_stack` has brought: the main thread's frames."""
         lines = self._stack or []
         found = [i for i, line in enumerate(lines) if line.startswith("Current thread")]
-        frames = [line for line in lines[found[0] + 1 if found else 0 :] if line.startswith("  File")]
+        frames = [
+            line for line in lines[found[0] + 1 if found else 0 :] if line.startswith("  File")
+        ]
         # The outermost frames are those of multiprocessing and of this package.
         ours = [i for i, line in enumerate(frames) if line.endswith(" in _result")]
         return "\n".join(frames[: ours[0]] if ours else [])

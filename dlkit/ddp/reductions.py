@@ -143,8 +143,7 @@ def gather_uneven(tensor: Tensor) -> list[Tensor]:
     received = [torch.empty_like(padded) for _ in forms]
     distributed.all_gather(received, padded)
     return [
-        rows[:length].to(tensor.device)
-        for rows, (length, *_) in zip(received, forms, strict=True)
+        rows[:length].to(tensor.device) for rows, (length, *_) in zip(received, forms, strict=True)
     ]
 
 

@@ -24,7 +24,6 @@ from dlkit.trainer.progress import EpochBar
 from dlkit.trainer.run import Run
 
 
-
 class Loaded(NamedTuple):
     """A batch, and the dataset indices of its samples where the loader knows them."""
 

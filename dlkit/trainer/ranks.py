@@ -151,8 +151,8 @@ class Ranks:
         repeated = 0 if sampler is None else _repeated(sampler)
         if self.several and repeated:
             warnings.warn(
-                f"{repeated} samples are evaluated twice, so that all ranks have as many: "
-                "dlkit.samplers.DistributedSampler(dataset, shuffle=False, pad=False) has each once",
+                f"{repeated} samples are evaluated twice, so that all ranks have as many; with "
+                "dlkit.samplers.DistributedSampler(..., shuffle=False, pad=False) each comes once",
                 stacklevel=4,
             )
         self._check_same(loader, "the dataset that is evaluated")

@@ -58,6 +58,7 @@ class Run:
         self.global_step = 0
         self.samples_trained = 0  # of all ranks, each as often as it was learned from
         self.totals = EpochTotals()  # of the epoch that is under way
+        self.resumed_ranks = 0  # ranks that wrote the checkpoint which was taken up, if one was
         self.finished = False  # whether the last fit came to its end
         self.stop_reason: str | None = None
         self._trained = False  # the epoch's batches are used up, its validation is to come

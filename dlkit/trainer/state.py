@@ -96,6 +96,7 @@ def unpack_state(trainer: "Run", state: dict[str, Any], path: Path) -> Position:
     trainer._trained = state["trained"]
     position = Position(**state["position"])
     generators = [position.rng, *state.get("generators_of_ranks", [])]
+    trainer.resumed_ranks = len(generators)
     own = trainer.ranks.own_generator(generators, trainer.global_step)
     return Position(position.loader, own)
 
