@@ -17,6 +17,8 @@ Read `base`, `orders`, `batches`, then `buffer` for streams and `foreign` for ot
 from dlkit.samplers.base import Sampler
 from dlkit.samplers.batches import BatchSampler, LengthBucketSampler, StratifiedBatchSampler
 from dlkit.samplers.buffer import ShuffleBuffer
+from dlkit.samplers.distributed import DistributedSampler
+from dlkit.samplers.elastic import RepeatedOrderWarning
 from dlkit.samplers.foreign import resumable
 from dlkit.samplers.orders import (
     BlockShuffleSampler,
@@ -30,9 +32,11 @@ from dlkit.samplers.orders import (
 __all__ = [
     "BatchSampler",
     "BlockShuffleSampler",
+    "DistributedSampler",
     "InfiniteSampler",
     "LengthBucketSampler",
     "RandomSampler",
+    "RepeatedOrderWarning",
     "Sampler",
     "SequentialSampler",
     "ShuffleBuffer",
