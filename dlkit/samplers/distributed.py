@@ -87,13 +87,12 @@ class DistributedSampler(ElasticIndices, torch_data.DistributedSampler[Any]):
         """Whether epochs ought to differ: they are shuffled."""
         return self.shuffle
 
-    def _deal(self, legs: tuple[Any, ...] = ()) -> Deal:
+    def _deal(self, gone: int = 0) -> Deal:
         total = len(self.dataset)
-        gone = min(total, sum(ranks * turns for ranks, turns in legs))
-        return Deal(total, self.num_replicas, gone, self.pad, self.drop_last)
+        return Deal(total, self.num_replicas, min(total, gone), self.pad, self.drop_last)
 
     def _share(self, running: Pass) -> Iterator[IndexArray]:
-        deal = self._deal(running.legs)
+        deal = self._deal(running.items)
         if self.shuffle:
             yield from _in_blocks(shuffled_share(deal, self.rank, self.seed + running.epoch))
         else:

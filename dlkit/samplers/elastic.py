@@ -37,6 +37,11 @@ class Pass:
         """How many items each rank has taken."""
         return sum(turns for _, turns in self.legs)
 
+    @property
+    def items(self) -> int:
+        """How many items all ranks have taken together, padding among them."""
+        return sum(ranks * turns for ranks, turns in self.legs if isinstance(ranks, int))
+
     def and_then(self, ranks: Ranks, turns: int) -> "Pass":
         """Return the pass after `turns` more, which go to the last leg if that had the same ranks.
 
