@@ -31,6 +31,7 @@ from dlkit.failures import SampleError
 from dlkit.iterator import EpochIterator
 from dlkit.samplers import BatchSampler, InfiniteSampler, RandomSampler, SequentialSampler
 from dlkit.samplers.batches import resumable_batches
+from dlkit.samplers.epochs import EpochCounter, with_epoch
 from dlkit.samplers.foreign import resumable
 from dlkit.workers import Pool, Sizes, start_pool
 
@@ -158,6 +159,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
         self.error_limit = error_limit
         self.device = resolve_device(device)
 
+        self._epochs = EpochCounter()  # for samplers whose order depends on the number of the pass
         self._epoch: Epoch | None = None  # the pass that was started last
         self._resume: dict[str, Any] | None = None  # a loaded state that the next pass starts from
         self.told_length: int | None = None  # what len() has promised for an iterable dataset
@@ -168,6 +170,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
 
     def __iter__(self) -> "EpochIterator[Batch]":  # type: ignore[override]
         resume, self._resume = self._resume, None
+        self._epochs.begin(self, resume)
         iterator: EpochIterator[Batch] = EpochIterator(self, resume["epoch"] if resume else None)
         self._epoch = iterator.epoch
         return iterator
@@ -266,6 +269,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
         state = {
             **self._identity(),
             "generators": [generator.get_state() for generator in self._generators()],
+            "sampler_epoch": self._epochs.state_dict(self),
             "epoch": None,
         }
         if self._epoch is not None and not self._epoch.finished:
@@ -283,6 +287,8 @@ class DataLoader(torch_data.DataLoader[Batch]):
                 f"state must be a dictionary made by DataLoader.state_dict(), but got {state!r:.80}"
             )
         for key, ours in self._identity().items():
+            if key == "batch_size" and ours and state.get(key) and with_epoch(self) is not None:
+                continue  # ranks that are fewer or more may have larger or smaller batches
             if state.get(key) != ours:
                 raise ValueError(
                     f"the state does not fit this DataLoader: it was made with {key} "
@@ -290,7 +296,14 @@ class DataLoader(torch_data.DataLoader[Batch]):
                 )
         epoch = state["epoch"]
         if epoch is not None and epoch["order"] is not None:
-            self.new_order().load_state_dict(epoch["order"])
+            order = self.new_order()
+            order.load_state_dict(epoch["order"])
+            if epoch["early"] and getattr(order, "deals_anew", False):
+                raise ValueError(
+                    f"the state does not fit this DataLoader: batches {epoch['early']} were "
+                    "delivered before their turn (in_order=False), so it can only be continued by "
+                    "as many ranks with batches as large"
+                )
         generators = self._generators()
         if len(generators) != len(state["generators"]):
             raise ValueError(
@@ -299,6 +312,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
             )
         for generator, saved in zip(generators, state["generators"], strict=True):
             generator.set_state(saved)
+        self._epochs.load_state_dict(self, state)
         self._resume = dict(state)
 
     def _generators(self) -> list[torch.Generator]:
