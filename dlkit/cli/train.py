@@ -35,8 +35,10 @@ checkpoint.pt. A run that was interrupted goes on where it stood, with its own s
       --rdzv-id=one --max-restarts=3 -m dlkit train --data mnist --out SHARED_FOLDER
 
 There the same command with the same settings goes on from the folder's checkpoint, which is what
-a restart after a failure needs, also with more or fewer ranks. The curves show the test set after each epoch, to be looked at; nothing is chosen by it,
-and the accuracy that is reported is that of the last epoch.
+a restart after a failure needs, also with more or fewer ranks.
+
+The curves show the test set after each epoch, to be looked at; nothing is chosen by it, and the
+accuracy that is reported is that of the last epoch.
 """
 
 # A thousand images need more passes than ten thousand, and bear a larger rate.

@@ -176,9 +176,10 @@ def describe_ranks(settings: Settings) -> str:
     """Say what a step is made of, and what learning rate it takes; nothing for one plain batch.
 
     Example:
-        >>> describe_ranks(Settings("digits", epochs=1, lr=0.02, accumulate=4))
-        '\\n1 rank x 64 samples x 4 batches accumulated = 256 samples a step; learning rate 0.02, not \
-scaled (--scale-lr linear: 0.08)'
+        >>> print(describe_ranks(Settings("digits", epochs=1, lr=0.02, accumulate=4)))
+        <BLANKLINE>
+        1 rank x 64 samples x 4 batches accumulated = 256 samples a step
+        learning rate 0.02, not scaled (--scale-lr linear: 0.08)
     """
     place = ddp.current()
     growth = place.world_size * settings.accumulate
@@ -193,8 +194,8 @@ scaled (--scale-lr linear: 0.08)'
     plain = f"{settings.lr:g}, not scaled (--scale-lr linear: {lr:g})"
     return (
         f"\n{ranks} x {settings.batch_size} samples{accumulated} = "
-        f"{growth * settings.batch_size} samples a step; learning rate "
-        f"{scaled if settings.scale_lr == 'linear' else plain}"
+        f"{growth * settings.batch_size} samples a step\n"
+        f"learning rate {scaled if settings.scale_lr == 'linear' else plain}"
     )
 
 

@@ -25,6 +25,7 @@ from dlkit.ddp.errors import MissingRankError, is_consequence
 from dlkit.ddp.meeting import Meeting, meet
 
 _NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_CPU = torch.device("cpu")
 _PATIENCE = 5.0  # seconds to wait for those who live to say so, after something has failed
 _active: list["_Active"] = []  # one at most
 
@@ -48,7 +49,7 @@ class Context:
     local_rank: int = 0
     world_size: int = 1
     local_world_size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = _CPU
     backend: str = ""
     restarts: int = 0
     hosts: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """What goes wrong between ranks, in words that name the rank.
 
-A rank that is gone shows up elsewhere first: the others see a connection that is closed, or wait for
-a sum that never comes. `is_consequence` tells such an error from the one that caused it.
+A rank that is gone shows up elsewhere first: the others see a connection that is closed, or wait
+for a sum that never comes. `is_consequence` tells such an error from the one that caused it.
 """
 
 import signal

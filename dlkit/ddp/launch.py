@@ -46,8 +46,8 @@ def launch(
 ) -> list[Any]:
     """Run a function in several ranks and return what each of them returned.
 
-    In a rank, `dlkit.ddp.current()` tells which one it is, and the process group is open. What ranks
-    print is printed here, each line with its rank. In a script, call it under
+    In a rank, `dlkit.ddp.current()` tells which one it is, and the process group is open. What
+    ranks print is printed here, each line with its rank. In a script, call it under
     `if __name__ == "__main__":`, as everything that starts processes.
 
     Args:
@@ -101,7 +101,7 @@ def launch(
     ranks: list[Rank] = []
     try:
         for number in range(world_size):
-            ranks.append(Rank(number, context, task))
+            ranks.append(Rank(number, context, task))  # noqa: PERF401  # each is to be ended
         _attend(ranks, deadline, timeout)
         return [pickle.loads(rank.outcome.value) for rank in ranks]  # type: ignore[union-attr]
     finally:

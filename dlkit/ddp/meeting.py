@@ -102,11 +102,10 @@ class Meeting:
             self.store.set(f"left/{self.rank}", word)
 
     def _last_words(self, ranks: list[int]) -> str:
-        words = []
+        words: list[str] = []
         with suppress(DistError, RuntimeError):
-            for rank in ranks:
-                if self.store.check([f"left/{rank}"]):
-                    words.append(f"rank {rank} left with {self.store.get(f'left/{rank}').decode()}")
+            left = [rank for rank in ranks if self.store.check([f"left/{rank}"])]
+            words = [f"rank {r} left with {self.store.get(f'left/{r}').decode()}" for r in left]
         return f" ({'; '.join(words)})" if words else ""
 
     def missing_error(self, missing: list[int], what: str) -> MissingRankError:

@@ -116,7 +116,8 @@ def _feed(state: Any, dataset: Any) -> bool:
         state.update(np.asarray(dataset.indices, dtype=np.int64).tobytes())
         return _feed(state, dataset.dataset)
     if isinstance(dataset, torch_data.ConcatDataset):
-        return all([_feed(state, part) for part in dataset.datasets])
+        exact = [_feed(state, part) for part in dataset.datasets]  # of all, also after one is not
+        return all(exact)
     if isinstance(dataset, TransformDataset):
         return _feed(state, dataset.dataset)  # what is done to a sample may be random
     length = _length(dataset)

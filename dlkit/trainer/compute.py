@@ -115,7 +115,7 @@ class Compute:
         """Return the model's outputs for the samples of a loader, as float32 on the CPU.
 
         Raises:
-            ValueError: If the loader gives no batch, or the outputs of ranks cannot be put in order.
+            ValueError: If the loader gives no batch, or outputs of ranks cannot be put in order.
         """
         check_loader(loader, "loader")
         outputs, indices = [], []
