@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import ddp_cases as cases
 import psutil
@@ -228,7 +229,7 @@ def raise_it():
 
 
 def test_an_exception_comes_back_with_its_type_its_rank_and_its_traceback(nothing_left):
-    with pytest.raises(NoLabelError, match="sample 3 of a.png") as caught:
+    with pytest.raises(NoLabelError, match=r"sample 3 of a\.png") as caught:
         ddp.launch(fails_on_rank_1, raise_it, world_size=2, timeout=120, device="cpu")
     assert caught.value.index == 3
     (note,) = caught.value.__notes__
@@ -406,13 +407,19 @@ def test_nobody_at_the_address_is_said_to_be_so(as_rank):
         pass
 
 
-def met_by_threads(*ranks, timeout=4.0):
-    """Let several ranks meet in one process; return what each got."""
-    port, found = free_port(), {}
+def met_by_threads(*ranks, timeout=4.0, port=None):
+    """Let several ranks meet in one process; return what each got.
+
+    With a port, a store is served there already, as by torchrun's agent.
+    """
+    found = {}
+    served = {} if port is None else {"TORCHELASTIC_USE_AGENT_STORE": "True"}
+    port = port or free_port()
 
     def one(place, rank, world_size):
+        environ = environment(rank, world_size, port) | served
         try:
-            found[place] = meet(rank, world_size, environment(rank, world_size, port), timeout)
+            found[place] = meet(rank, world_size, environ, timeout)
         except (ddp.RendezvousError, ddp.MissingRankError) as error:
             found[place] = error
 
@@ -443,20 +450,12 @@ def test_two_processes_with_one_rank_are_found_out():
 
 def test_a_store_that_remembers_an_earlier_session_does_not_confuse_the_next():
     server = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    for session in range(3):  # as after restarts by torchrun, whose agent serves the store
-        world_size, found = 3 - session, []
-        environ = environment(0, world_size, server.port) | {"TORCHELASTIC_USE_AGENT_STORE": "True"}
-        threads = [
-            threading.Thread(target=lambda r, w, e: found.append(meet(r, w, e, 60.0)),
-                             args=(rank, world_size, environ))
-            for rank in range(world_size)
-        ]  # fmt: skip
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    for world_size in (3, 2, 1):  # as after restarts by torchrun, whose agent serves the store
+        found = met_by_threads(
+            *((rank, world_size) for rank in range(world_size)), timeout=60.0, port=server.port
+        )
         assert len({meeting.session for meeting in found}) == 1
-        assert sorted(meeting.rank for meeting in found) == list(range(world_size))
+        assert [meeting.rank for meeting in found] == list(range(world_size))
 
 
 @pytest.mark.parametrize(
@@ -505,5 +504,5 @@ def test_a_process_group_leaves_no_thread_of_gloo_behind(as_rank):
     with ddp.process_group("cpu", timeout=60):
         assert float(ddp.sum_over_ranks(torch.ones(()))) == 1.0
     assert not distributed.is_initialized()
-    names = [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
-    assert not [name for name in names if "gloo" in name]
+    threads = Path("/proc/self/task").glob("*/comm")
+    assert not [thread for thread in threads if "gloo" in thread.read_text()]

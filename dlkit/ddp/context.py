@@ -168,7 +168,8 @@ def choose_device(
         found = torch.accelerator.current_accelerator(check_available=True)
         return found or torch.device("cpu")
     wanted = torch.device("cuda" if automatic else str(device))
-    if wanted.type != "cuda" or wanted.index is not None:
+    index: int | None = wanted.index  # None if the device was given without
+    if wanted.type != "cuda" or index is not None:
         return wanted
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if local_rank < count and (local_world_size <= count or not automatic):

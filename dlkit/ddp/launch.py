@@ -12,7 +12,6 @@ of them are.
 
 import math
 import os
-import pickle
 import signal
 import sys
 import time
@@ -23,7 +22,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 import cloudpickle
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # not marked as exported
 
 from dlkit.checks import check_positive_int
 from dlkit.ddp import child
@@ -103,7 +102,7 @@ def launch(
         for number in range(world_size):
             ranks.append(Rank(number, context, task))  # noqa: PERF401  # each is to be ended
         _attend(ranks, deadline, timeout)
-        return [pickle.loads(rank.outcome.value) for rank in ranks]  # type: ignore[union-attr]
+        return [rank.result() for rank in ranks]
     finally:
         _end(ranks)
         del store
@@ -111,7 +110,7 @@ def launch(
 
 def _preload(context: Any) -> None:
     """Let a fork server that is not running yet import once what every rank needs."""
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     if context.get_start_method() == "forkserver" and server._forkserver_pid is None:
         wanted = ("dlkit.workers.child", "dlkit.ddp.child")
         context.set_forkserver_preload(list(dict.fromkeys([*server._preload_modules, *wanted])))

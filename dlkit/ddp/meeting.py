@@ -16,7 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from torch.distributed import DistError, PrefixStore, Store, TCPStore
+from torch.distributed import (
+    DistError,
+    PrefixStore,  # type: ignore[attr-defined]  # torch does not mark the stores as exported
+    Store,  # type: ignore[attr-defined]
+    TCPStore,  # type: ignore[attr-defined]
+)
 
 from dlkit.ddp.errors import MissingRankError, RendezvousError, named
 
@@ -59,7 +64,7 @@ class Meeting:
         self.barriers += 1
         key = f"barrier {self.barriers}"
         try:
-            self.store.set(f"{key}/{self.rank}", b"")
+            self.store.set(f"{key}/{self.rank}", "")
             missing = _wait(lambda: self.absent(key), timeout)
         except (DistError, RuntimeError) as error:
             raise self._unreachable() from error
@@ -91,7 +96,7 @@ class Meeting:
                 wait_for_workers=False,
             )
             alone = PrefixStore(self.session, store)
-            alone.set(f"roll/{self.rank}", b"")
+            alone.set(f"roll/{self.rank}", "")
             return _wait(lambda: _absent(alone, "roll", self.world_size), patience)
         except (DistError, RuntimeError) as error:
             raise self._unreachable() from error
@@ -178,7 +183,7 @@ def meet(rank: int, world_size: int, environ: Mapping[str, str], timeout: float)
         raise RendezvousError(
             f"rank {rank} is here already: two processes were started with RANK={rank}"
         )
-    meeting.store.set(f"arrived/{rank}", b"")
+    meeting.store.set(f"arrived/{rank}", "")
 
     def absent() -> list[int]:
         if host_of_rank_0 is not None:

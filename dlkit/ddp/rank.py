@@ -83,6 +83,12 @@ class Rank:
             return -math.inf
         return self.outcome.at + (1e9 if self.outcome.consequence else 0.0)
 
+    def result(self) -> Any:
+        """Return what the function has returned."""
+        if self.outcome is None or self.outcome.value is None:
+            raise RuntimeError(f"rank {self.number} has not returned")
+        return pickle.loads(self.outcome.value)
+
     def sources(self) -> list[Any]:
         """What to wait for: its outcome, its output, its end."""
         results = [] if self.has_ended else [self._results, self._process.sentinel]

@@ -8,7 +8,6 @@ and all are compared.
 import hashlib
 import pickle
 import random
-from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -154,4 +153,7 @@ def _bytes(sample: Any) -> bytes:
 
 
 def _length(dataset: Any) -> int | None:
-    return len(dataset) if isinstance(dataset, Sized) else None
+    try:
+        return len(dataset)
+    except TypeError:  # a stream, or a tensor that is one number
+        return None

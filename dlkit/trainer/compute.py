@@ -118,7 +118,8 @@ class Compute:
             ValueError: If the loader gives no batch, or outputs of ranks cannot be put in order.
         """
         check_loader(loader, "loader")
-        outputs, indices = [], []
+        outputs: list[Tensor] = []
+        indices: list[Any] = []
         with self._evaluating():
             for batch in loader:
                 (inputs,) = self._on_device(inputs_only(batch))
