@@ -1,4 +1,4 @@
-"""`dlkit train` on small images, with what a test wants to go wrong: run by torchrun, not by pytest.
+"""`dlkit train` on small images, with what a test wants to go wrong; torchrun runs it, not pytest.
 
     python tests/elastic_run.py KIND FOLDER -- arguments of dlkit train
 

@@ -107,9 +107,7 @@ def test_a_host_that_is_cut_off_is_missed_by_name_within_the_timeout(tmp_path):
     outputs = [tmp_path / f"output {host}" for host in (0, 1)]
     script = arguments(tmp_path, "slow", epochs=1000)
     with TwoHosts() as hosts:
-        running = [
-            start_on(hosts, h, script, outputs[h], DLKIT_RANK_TIMEOUT="6") for h in (0, 1)
-        ]
+        running = [start_on(hosts, h, script, outputs[h], DLKIT_RANK_TIMEOUT="6") for h in (0, 1)]
         while not all((tmp_path / f"training {rank}").exists() for rank in (0, 1)):
             assert all(p.poll() is None for p in running), outputs[0].read_text()
             time.sleep(0.05)

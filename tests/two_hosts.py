@@ -91,7 +91,7 @@ class TwoHosts:
         environ: dict[str, str] | None = None,
         stdout: int | IO[Any] | None = None,
     ) -> subprocess.Popen[Any]:
-        """Start a command on a host, as the leader of a process group; errors go to `stdout` too."""
+        """Start a command on a host, leading a process group; errors go to `stdout` too."""
         name = f"host-{'ab'[host]}"
         script = f'hostname {name} && exec "$@"'
         process = subprocess.Popen(

@@ -234,7 +234,9 @@ def process_group(
     context = Context(**{**vars(place), "backend": backend, "hosts": tuple(met.hosts)})
     _active.append(_Active(context, met))
     try:
+        met.connected(timeout)
         yield context
+        met.part(timeout)
     except BaseException as error:
         if isinstance(error, MissingRankError) or not isinstance(error, Exception):
             raise

@@ -39,6 +39,7 @@ class Meeting:
         session: its name.
         rank: of this process.
         world_size: how many ranks there are.
+        serves: whether the store lives in this process.
         hosts: the name of each rank's host.
         barriers: how many barriers this rank has passed.
     """
@@ -48,6 +49,7 @@ class Meeting:
     session: str
     rank: int
     world_size: int
+    serves: bool = False
     hosts: list[str] = field(default_factory=list)
     barriers: int = 0
 
@@ -62,7 +64,27 @@ class Meeting:
             MissingRankError: if some are not, after `timeout` seconds.
         """
         self.barriers += 1
-        key = f"barrier {self.barriers}"
+        self._wait_for_all(f"barrier {self.barriers}", timeout)
+
+    def connected(self, timeout: float) -> None:
+        """Wait until the process group of all ranks is open.
+
+        A rank that is done at once would otherwise close its connections while others still make
+        theirs, and they would take it for dead.
+
+        Raises:
+            MissingRankError: if a rank has not opened it after `timeout` seconds.
+        """
+        self._wait_for_all("the opening of the process group", timeout)
+
+    def part(self, timeout: float) -> None:
+        """Leave in good order; the rank that serves the store waits until nobody needs it."""
+        with suppress(DistError, RuntimeError):
+            self.store.set(f"parted/{self.rank}", "")
+            if self.serves:
+                _wait(lambda: self.absent("parted"), timeout)
+
+    def _wait_for_all(self, key: str, timeout: float) -> None:
         try:
             self.store.set(f"{key}/{self.rank}", "")
             missing = _wait(lambda: self.absent(key), timeout)
@@ -71,7 +93,7 @@ class Meeting:
         if missing:
             who = named(missing, self.hosts)
             raise MissingRankError(
-                f"{who} did not reach barrier {self.barriers} within {timeout:g} s, "
+                f"{who} did not reach {key} within {timeout:g} s, "
                 f"as rank {self.rank} did{self._last_words(missing)}",
                 missing,
             )
@@ -177,7 +199,7 @@ def meet(rank: int, world_size: int, environ: Mapping[str, str], timeout: float)
         )
     if name.startswith(_REFUSED):
         raise RendezvousError(f"rank {rank} was {name}")
-    meeting = Meeting(PrefixStore(name, base), (host, port), name, rank, world_size)
+    meeting = Meeting(PrefixStore(name, base), (host, port), name, rank, world_size, serves)
     meeting.store.set(f"host/{rank}", socket.gethostname())
     if meeting.store.add(f"arrivals/{rank}", 1) > 1:
         raise RendezvousError(

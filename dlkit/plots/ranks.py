@@ -29,7 +29,8 @@ def rank_timeline(spans: Sequence[Sequence[Span]]) -> Picture:
     Raises:
         ValueError: if there is no span, or a stage is unknown.
 
-    >>> rank_timeline([[("compute", 0.0, 1.0), ("wait", 1.0, 4.0)], [("compute", 0.0, 4.0)]]).caption
+    >>> spans = [[("compute", 0.0, 1.0), ("wait", 1.0, 4.0)], [("compute", 0.0, 4.0)]]
+    >>> rank_timeline(spans).caption
     '2 ranks over 4000 ms; waiting: 75 % of rank 0, 0 % of rank 1'
     """
     if not spans or not any(spans):
@@ -40,7 +41,9 @@ def rank_timeline(spans: Sequence[Sequence[Span]]) -> Picture:
     start = min(span[1] for row in spans for span in row)
     end = max(span[2] for row in spans for span in row)
     shares = [sum(b - a for stage, a, b in row if stage == "wait") / (end - start) for row in spans]
-    told = ", ".join(f"{share:.0%} of rank {n}".replace("%", " %") for n, share in enumerate(shares))
+    told = ", ".join(
+        f"{share:.0%} of rank {n}".replace("%", " %") for n, share in enumerate(shares)
+    )
     caption = f"{len(spans)} ranks over {1e3 * (end - start):.0f} ms; waiting: {told}"
     figure = new_figure(9, 1.2 + 0.45 * len(spans), caption=caption)
     axes = tidy(figure.add_subplot(), xlabel="milliseconds")
