@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlkit import collate, datasets, samplers
+    from dlkit import collate, datasets, ddp, samplers
     from dlkit.collate import default_collate, default_convert, pad_collate, register_collate
     from dlkit.datasets import (
         ConcatDataset,
@@ -53,6 +53,7 @@ __all__ = [
     "__version__",
     "collate",
     "datasets",
+    "ddp",
     "default_collate",
     "default_convert",
     "get_worker_info",
@@ -66,7 +67,7 @@ __all__ = [
     "tune",
 ]
 
-_MODULES = ("collate", "datasets", "samplers")
+_MODULES = ("collate", "datasets", "ddp", "samplers")
 _HOMES = (
     "dlkit.loader",
     "dlkit.datasets",

@@ -32,6 +32,7 @@ from dlkit.failures import SampleError
 from dlkit.iterator import EpochIterator, traced_pass
 from dlkit.samplers import BatchSampler, InfiniteSampler, RandomSampler, SequentialSampler
 from dlkit.samplers.batches import resumable_batches
+from dlkit.samplers.epochs import EpochCounter, with_epoch
 from dlkit.samplers.foreign import resumable
 from dlkit.workers import Pool, Sizes, start_pool
 
@@ -166,6 +167,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
         self.device = resolve_device(device)
         self.trace = resolve_trace(trace)
 
+        self._epochs = EpochCounter()  # for samplers whose order depends on the number of the pass
         self._epoch: Epoch | None = None  # the pass that was started last
         self._resume: dict[str, Any] | None = None  # a loaded state that the next pass starts from
         self.told_length: int | None = None  # what len() has promised for an iterable dataset
@@ -176,6 +178,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
 
     def __iter__(self) -> "EpochIterator[Batch]":  # type: ignore[override]
         resume, self._resume = self._resume, None
+        self._epochs.begin(self, resume)
         saved = resume["epoch"] if resume else None
         start = EpochIterator[Batch] if self.trace is None else traced_pass
         iterator: EpochIterator[Batch] = start(self, saved)
@@ -276,6 +279,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
         state = {
             **self._identity(),
             "generators": [generator.get_state() for generator in self._generators()],
+            "sampler_epoch": self._epochs.state_dict(self),
             "epoch": None,
         }
         if self._epoch is not None and not self._epoch.finished:
@@ -293,6 +297,8 @@ class DataLoader(torch_data.DataLoader[Batch]):
                 f"state must be a dictionary made by DataLoader.state_dict(), but got {state!r:.80}"
             )
         for key, ours in self._identity().items():
+            if key == "batch_size" and ours and state.get(key) and with_epoch(self) is not None:
+                continue  # ranks that are fewer or more may have larger or smaller batches
             if state.get(key) != ours:
                 raise ValueError(
                     f"the state does not fit this DataLoader: it was made with {key} "
@@ -300,7 +306,14 @@ class DataLoader(torch_data.DataLoader[Batch]):
                 )
         epoch = state["epoch"]
         if epoch is not None and epoch["order"] is not None:
-            self.new_order().load_state_dict(epoch["order"])
+            order = self.new_order()
+            order.load_state_dict(epoch["order"])
+            if epoch["early"] and getattr(order, "deals_anew", False):
+                raise ValueError(
+                    f"the state does not fit this DataLoader: batches {epoch['early']} were "
+                    "delivered before their turn (in_order=False), so it can only be continued by "
+                    "as many ranks with batches as large"
+                )
         generators = self._generators()
         if len(generators) != len(state["generators"]):
             raise ValueError(
@@ -309,6 +322,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
             )
         for generator, saved in zip(generators, state["generators"], strict=True):
             generator.set_state(saved)
+        self._epochs.load_state_dict(self, state)
         self._resume = dict(state)
 
     def _generators(self) -> list[torch.Generator]:

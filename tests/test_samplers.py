@@ -60,10 +60,16 @@ MAKERS: dict[str, Callable[[], Any]] = {
     ),
     "stratified": lambda: samplers.StratifiedBatchSampler(LABELS, 5, generator=seeded()),
     "bucketed": lambda: samplers.LengthBucketSampler(LENGTHS, 4, bucket_batches=2),
+    "distributed": lambda: samplers.DistributedSampler(range(N), 3, 1),
+    "distributed, in order": lambda: samplers.DistributedSampler(range(N), 3, 2, shuffle=False),
+    "batch of a distributed sampler": lambda: samplers.BatchSampler(
+        samplers.DistributedSampler(range(N), 2, 1, pad=False), 4, False
+    ),
     "buffer": lambda: samplers.ShuffleBuffer(range(N), 6, generator=seeded()),
     "foreign": lambda: samplers.resumable(Backwards(N)),
 }
 
+pytestmark = pytest.mark.filterwarnings("ignore::dlkit.samplers.RepeatedOrderWarning")
 every_sampler = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
 

@@ -3,7 +3,8 @@
     data -> normalisation from the training images -> SimpleCNN -> Trainer -> run folder
 
 ``settings.json`` is there from the start and ``checkpoint.pt`` from the first steps on, so that a
-run cut short can go on; ``metrics.json`` and three pictures follow at the end.
+run cut short can go on; ``metrics.json`` and three pictures follow at the end. On several ranks
+each trains on its share of the images, and rank 0 alone prints and writes.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from dlkit import DataLoader, datasets
+from dlkit import DataLoader, datasets, ddp
 from dlkit.cli.train import Settings
 from dlkit.models import Normalize, SimpleCNN
+from dlkit.samplers import DistributedSampler
 from dlkit.trainer import Trainer
 from dlkit.trainer.augment import RandomAffine
 from dlkit.trainer.results import confusion_counts, worst_mistakes
@@ -41,42 +43,49 @@ def train(folder: Path, settings: Settings, *, resume: bool) -> int:
         folder: Where results go; made when missing.
         settings: What to train, and how.
         resume: Whether to take up the folder's checkpoint, if the run got as far as having one.
-
-    Raises:
-        ValueError: If the folder holds a finished or unfinished run already, and is not resumed.
     """
     started = time.perf_counter()
     checkpoint = folder / "checkpoint.pt"
-    if not resume and (folder / "settings.json").exists():
-        raise ValueError(
-            f"{folder} holds a run already: choose another --out, or go on with --resume {folder}"
-        )
-    training, test = load_data(settings.data)
+    place = ddp.current()
+    training, test = load_on_every_host(settings.data)
     on_gpu = settings.device != "cpu" and torch.cuda.is_available()
+    several = place.is_distributed
     train_loader: Any = DataLoader(
         training,
         settings.batch_size,
-        shuffle=True,
+        shuffle=None if several else True,
+        sampler=DistributedSampler(training, seed=settings.seed, pad=False) if several else None,
         num_workers=settings.workers,
         pin_memory=on_gpu,
         persistent_workers=settings.workers > 0,
     )
-    test_loader: Any = DataLoader(test, 500, pin_memory=on_gpu)
-    trainer = build(settings, training, len(train_loader), checkpoint)
-    if resume and checkpoint.exists():
+    once = DistributedSampler(test, shuffle=False, pad=False) if several else None
+    test_loader: Any = DataLoader(test, 500, sampler=once, pin_memory=on_gpu)
+    # Rank 0 has as many batches as any rank, and that is how many steps all take.
+    steps = -(-ddp.from_first(len(train_loader)) // settings.accumulate)
+    trainer = build(settings, training, steps, checkpoint)
+    if ddp.from_first(resume and checkpoint.exists()):
         trainer.resume(checkpoint)
-        follow_schedule(trainer)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "settings.json", asdict(settings))
-    print(describe(settings, training, test, trainer), flush=True)
+        follow_schedule(trainer, steps, len(training))
+    if place.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "settings.json", asdict(settings))
+    ddp.print_once(describe(settings, training, test, trainer))
     try:
         if trainer.epoch < settings.epochs:
             trainer.fit(train_loader, settings.epochs, test_loader)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; to go on: dlkit train --resume {folder}", file=sys.stderr)
+        ddp.print_once(f"\ninterrupted; to go on: dlkit train --resume {folder}", file=sys.stderr)
         return 130
     report(folder, settings, trainer, test, test_loader, started)
     return 0
+
+
+def load_on_every_host(name: str) -> tuple[Any, Any]:
+    """Load the data on all ranks; one of each host comes first, so that it downloads alone."""
+    loaded = load_data(name) if ddp.current().local_rank == 0 else None
+    ddp.barrier(3600.0)
+    return load_data(name) if loaded is None else loaded
 
 
 def load_data(name: str) -> tuple[Any, Any]:
@@ -97,6 +106,7 @@ def build(settings: Settings, training: Any, steps: int, checkpoint: Path) -> Tr
     """
     images, labels = training.tensors
     total = steps * settings.epochs
+    lr = settings.lr * lr_factor(settings)
 
     def schedule(optimizer: torch.optim.Optimizer) -> LRScheduler:
         # Half a cosine over the whole run (Loshchilov and Hutter, 2017). As a function of the
@@ -108,22 +118,42 @@ def build(settings: Settings, training: Any, steps: int, checkpoint: Path) -> Tr
     model = SimpleCNN(num_classes=classes, input_shape=shape, dropout=settings.dropout)
     return Trainer(
         nn.Sequential(Normalize.from_images(images), model),
-        optimizer=lambda p: torch.optim.SGD(p, lr=settings.lr, momentum=settings.momentum),
+        optimizer=lambda p: torch.optim.SGD(p, lr=lr, momentum=settings.momentum),
         scheduler=schedule if settings.schedule == "cosine" else None,
         schedule_every="step",
         device=settings.device,
         autocast=settings.autocast,
+        accumulate=settings.accumulate,
         augment=RandomAffine() if settings.augment else None,
         checkpoint=checkpoint,
-        checkpoint_every=CHECKPOINT_EVERY,
+        checkpoint_every=settings.checkpoint_every or CHECKPOINT_EVERY,
         seed=settings.seed,
     )
 
 
-def follow_schedule(trainer: Trainer) -> None:
-    """Set the learning rate to what the schedule says now, which is more for more epochs."""
+def lr_factor(settings: Settings) -> int:
+    """Return what the learning rate is multiplied by: the growth of the batch, or 1.
+
+    A batch k times as large takes a k-th of the steps, each along a mean that is less noisy (the
+    linear scaling rule of Goyal et al., "Accurate, Large Minibatch SGD", 2017).
+    """
+    growth = ddp.current().world_size * settings.accumulate
+    return growth if settings.scale_lr == "linear" else 1
+
+
+def follow_schedule(trainer: Trainer, steps: int, samples: int) -> None:
+    """Set the learning rate to what the schedule says now, which is more for more epochs.
+
+    Args:
+        trainer: After `resume`.
+        steps: In an epoch, with as many ranks as there are now.
+        samples: In an epoch.
+    """
     schedule: Any = trainer.scheduler
     if schedule is not None:
+        if trainer.resumed_ranks not in (0, ddp.current().world_size):
+            # With other ranks an epoch has another number of steps: stand where the samples do.
+            schedule.last_epoch = round(trainer.samples_trained / samples * steps)
         for group, base, factor in zip(
             trainer.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
         ):
@@ -138,7 +168,34 @@ def describe(settings: Settings, training: Any, test: Any, trainer: Trainer) -> 
     return (
         f"{settings.data}: {len(training):,} training and {len(test):,} test images; "
         f"mean {mean}, standard deviation {std} of the training images\n"
-        f"SimpleCNN: {parameters:,} parameters on {trainer.device}"
+        f"SimpleCNN: {parameters:,} parameters on {trainer.device}{describe_ranks(settings)}"
+    )
+
+
+def describe_ranks(settings: Settings) -> str:
+    """Say what a step is made of, and what learning rate it takes; nothing for one plain batch.
+
+    Example:
+        >>> print(describe_ranks(Settings("digits", epochs=1, lr=0.02, accumulate=4)))
+        <BLANKLINE>
+        1 rank x 64 samples x 4 batches accumulated = 256 samples a step
+        learning rate 0.02, not scaled (--scale-lr linear: 0.08)
+    """
+    place = ddp.current()
+    growth = place.world_size * settings.accumulate
+    if growth == 1:
+        return ""
+    hosts = len(set(place.hosts))
+    where = f" on {hosts} hosts" if hosts > 1 else ""
+    ranks = f"{place.world_size} rank{'s' * (place.world_size > 1)}{where}"
+    accumulated = f" x {settings.accumulate} batches accumulated" if settings.accumulate > 1 else ""
+    lr = settings.lr * growth
+    scaled = f"{lr:g} = {growth} x {settings.lr:g}, scaled with the batch"
+    plain = f"{settings.lr:g}, not scaled (--scale-lr linear: {lr:g})"
+    return (
+        f"\n{ranks} x {settings.batch_size} samples{accumulated} = "
+        f"{growth * settings.batch_size} samples a step\n"
+        f"learning rate {scaled if settings.scale_lr == 'linear' else plain}"
     )
 
 
@@ -157,6 +214,8 @@ def report(
 
     images, labels = test.tensors
     logits = trainer.predict(test_loader)
+    if not ddp.current().is_first:
+        return
     counts = confusion_counts(logits, labels)
     right = int(counts.diagonal().sum())
     pictures = {
@@ -175,6 +234,8 @@ def report(
         "wait_share": waiting / seconds,
         "seconds_of_this_call": time.perf_counter() - started,
         "device": str(trainer.device),
+        "ranks": ddp.current().world_size,
+        "samples_trained": trainer.samples_trained,
         "settings": asdict(settings),
         "versions": versions(),
         # The trainer calls it validation; here it is the test set that is looked at.

@@ -11,6 +11,7 @@ import torch
 
 from dlkit.checks import check_bool, check_generator, check_positive_int
 from dlkit.samplers.base import IndexArray, Resumable, ResumableOrder, Sampler
+from dlkit.samplers.elastic import ElasticOrder
 from dlkit.samplers.foreign import resumable
 
 
@@ -32,6 +33,8 @@ class BatchSampler(torch.utils.data.BatchSampler, Resumable):
         [[0, 1, 2], [3, 4, 5]]
     """
 
+    deals_anew = False  # whether a loaded state cut its batches otherwise than this would
+
     def __init__(self, sampler: Iterable[Any], batch_size: int, drop_last: bool) -> None:
         check_positive_int("batch_size", batch_size)
         check_bool("drop_last", drop_last)
@@ -39,6 +42,7 @@ class BatchSampler(torch.utils.data.BatchSampler, Resumable):
         self.batch_size = batch_size
         self.drop_last = drop_last
         self._source_of: Any = None
+        self._origin = (0, 0)  # batches and samples before a state of another batch size
 
     @property
     def _source(self) -> Any:
@@ -51,6 +55,7 @@ class BatchSampler(torch.utils.data.BatchSampler, Resumable):
         """Return a copy whose sampler counts for itself too."""
         twin = copy.copy(self)
         twin._source_of, twin._saved_source = self.sampler, self._source.own_pass()
+        self._origin = (0, 0)
         return twin
 
     def arrays(self) -> Iterator[IndexArray | list[int]]:
@@ -76,11 +81,13 @@ class BatchSampler(torch.utils.data.BatchSampler, Resumable):
 
     def state_dict(self, position: int | None = None) -> dict[str, Any]:
         """Return where the batches stand; `position` counts batches, by default those drawn."""
-        taken = None if position is None else position * self.batch_size
+        batches, samples = self._origin
+        taken = None if position is None else samples + (position - batches) * self.batch_size
         return {
             "sampler": "BatchSampler",
             "batch_size": self.batch_size,
             "drop_last": self.drop_last,
+            "batches": position,
             "source": self._source.state_dict(taken),
         }
 
@@ -88,9 +95,13 @@ class BatchSampler(torch.utils.data.BatchSampler, Resumable):
         """Let the next iteration continue where `state` was made.
 
         Raises:
-            ValueError: if the state has another batch size or belongs to another sampler.
+            ValueError: if the state has another batch size or belongs to another sampler. What is
+                dealt to ranks may go on with another batch size, as it may with other ranks.
         """
         ours = {"batch_size": self.batch_size, "drop_last": self.drop_last}
+        elastic = isinstance(self._source, ElasticOrder)
+        if elastic:
+            del ours["batch_size"]
         theirs = {key: state.get(key) for key in ours}
         if state.get("sampler") != "BatchSampler" or ours != theirs:
             raise ValueError(
@@ -98,6 +109,11 @@ class BatchSampler(torch.utils.data.BatchSampler, Resumable):
                 f"with {theirs}, but this one has {ours}"
             )
         self._source.load_state_dict(state["source"])
+        if elastic:
+            samples = sum(turns for _, turns in state["source"]["legs"])
+            batches = -(-samples // state["batch_size"])
+            self._origin = (state.get("batches") or batches, samples)
+            self.deals_anew = self._source.deals_anew or state["batch_size"] != self.batch_size
 
 
 def resumable_batches(batch_sampler: Any) -> Any:

@@ -16,6 +16,7 @@ from torch.utils import data as torch_data
 from dlkit.randomness import get_rng_state, set_rng_state
 from dlkit.samplers import orders
 from dlkit.samplers.base import Resumable
+from dlkit.samplers.distributed import Exchanged
 
 
 def resumable(sampler: Any) -> Any:
@@ -40,6 +41,8 @@ def resumable(sampler: Any) -> Any:
         return orders.WeightedRandomSampler(
             sampler.weights, sampler.num_samples, sampler.replacement, sampler.generator
         )
+    if kind is torch_data.DistributedSampler:
+        return Exchanged(sampler)
     if isinstance(sampler, Resumable) and not _overrides_iter(kind):
         return sampler
     return Replayed(sampler)

@@ -126,14 +126,14 @@ class SubsetRandomSampler(Sampler, torch_data.SubsetRandomSampler):
         self.generator = generator
 
     def _order(self, generator: torch.Generator) -> Iterator[IndexArray]:
-        items = _as_array(self.indices)
+        items = as_array(self.indices)
         yield items[torch.randperm(len(items), generator=generator).numpy()]
 
     def __len__(self) -> int:
         return len(self.indices)
 
 
-def _as_array(indices: Sequence[Any]) -> IndexArray:
+def as_array(indices: Sequence[Any]) -> IndexArray:
     """Indices as integers; keys of any other type as objects, which come out as they went in."""
     try:
         array = np.asarray(indices)

@@ -10,6 +10,7 @@ Read in this order:
     checkpoint   files that are whole or not there    state      what they hold
     position     a place in data and random numbers   setup      short forms of the arguments
     progress     the bar of an epoch                  augment    moving the images of a batch
+    ranks        training on several ranks
     results      confusion and worst mistakes
 """
 

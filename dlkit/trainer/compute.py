@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from dlkit.device import to_device
 from dlkit.trainer.batches import check_loader, inputs_and_targets, inputs_only, why_empty
 from dlkit.trainer.metrics import EpochTotals, MetricSet
+from dlkit.trainer.ranks import Ranks, layers_as_in_evaluation
 
 
 class Compute:
@@ -39,6 +40,7 @@ class Compute:
         augment: Callable[[Tensor], Tensor] | None,
     ) -> None:
         self.model = model
+        self.ranks = Ranks(model)
         self.optimizer = optimizer
         self.loss_fn = loss_fn
         self.device = device
@@ -51,31 +53,52 @@ class Compute:
         inputs, targets = self._on_device(*inputs_and_targets(batch))
         return (inputs if self.augment is None else self.augment(inputs)), targets
 
-    def forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Any]:
-        """Return the mean loss of a batch and the model's outputs."""
+    def forward(
+        self, inputs: Tensor, targets: Tensor, *, training: bool = False
+    ) -> tuple[Tensor, Any]:
+        """Return the mean loss of a batch and the model's outputs.
+
+        Args:
+            inputs: `[N, ...]`.
+            targets: `[N, ...]`.
+            training: whether `backward` follows, for which ranks prepare to exchange gradients.
+        """
+        model = self.ranks.training_model if training else self.model
         with self._autocasting():
-            outputs = self.model(inputs)
+            outputs = model(inputs)
             return self.loss_fn(outputs, targets), outputs
 
-    def update(self, loss: Tensor) -> None:
-        """Change the weights by one step of the optimizer along the gradient of a loss."""
-        self.optimizer.zero_grad()
+    def backward(self, loss: Tensor, weight: float) -> None:
+        """Add the gradient of a weighted loss to those that are there."""
+        if weight != 1.0:
+            loss = loss * weight
+        if self.scaler is not None:
+            loss = self.scaler.scale(loss)  # else gradients below 6e-8 would be zero in fp16
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def update(self) -> None:
+        """Change the weights by one step of the optimizer along the gradients that are there."""
         if self.scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         else:
-            # Without scaling, gradients below 6e-8 would be zero in fp16.
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             self.scaler.step(self.optimizer)
             self.scaler.update()
 
+    def take_part(self, batch: Any) -> None:
+        """Compute on a sample that does not count, so that the other ranks need not wait."""
+        inputs, targets = self.training_batch(batch)
+        with layers_as_in_evaluation(self.model):
+            loss, _ = self.forward(inputs, targets, training=True)
+        self.backward(loss, 0.0)
+
     def evaluate(self, loader: Any, metrics: MetricSet) -> dict[str, float]:
-        """Return mean loss and metrics over the samples of a loader.
+        """Return mean loss and metrics over the samples of a loader; of all ranks' loaders.
 
         Raises:
             ValueError: If the loader gives no batch.
         """
         check_loader(loader, "loader")
+        self.ranks.check_evaluation(loader)
         totals = EpochTotals()
         with self._evaluating():
             for batch in loader:
@@ -83,6 +106,7 @@ class Compute:
                 loss, outputs = self.forward(inputs, targets)
                 totals.add(float(loss), len(inputs))
                 metrics.update(comparable(outputs), targets)
+        totals = self.ranks.sum_up(totals)
         if not totals.samples:
             raise ValueError(f"loader gave no batch to evaluate: {why_empty(loader)}")
         return {"loss": totals.mean_loss, **metrics.compute()}
@@ -91,18 +115,20 @@ class Compute:
         """Return the model's outputs for the samples of a loader, as float32 on the CPU.
 
         Raises:
-            ValueError: If the loader gives no batch.
+            ValueError: If the loader gives no batch, or outputs of ranks cannot be put in order.
         """
         check_loader(loader, "loader")
-        outputs = []
+        outputs: list[Tensor] = []
+        indices: list[Any] = []
         with self._evaluating():
             for batch in loader:
                 (inputs,) = self._on_device(inputs_only(batch))
                 with self._autocasting():
                     outputs.append(self.model(inputs).float().cpu())
+                indices += getattr(loader, "last_indices", None) or []
         if not outputs:
             raise ValueError(f"loader gave no batch to predict: {why_empty(loader)}")
-        return torch.cat(outputs)
+        return self.ranks.in_order(torch.cat(outputs), indices, loader)
 
     def _on_device(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         moved: tuple[Tensor, ...] = to_device(tensors, self.device)
@@ -115,15 +141,8 @@ class Compute:
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        # Each layer gets its own mode back: a layer that was frozen on purpose stays frozen.
-        modes = [(layer, layer.training) for layer in self.model.modules()]
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            for layer, training in modes:
-                layer.training = training
+        with layers_as_in_evaluation(self.model), torch.no_grad():
+            yield
 
 
 def comparable(outputs: Any) -> Any:

@@ -50,9 +50,13 @@ class StepwiseInterrupt:
         if kind is None:
             self.raise_if_requested()  # one that came after the last boundary is not swallowed
 
-    def raise_if_requested(self) -> None:
-        """Raise the interrupt that was held back, if there is one."""
-        if self.requested:
+    def raise_if_requested(self, *, at_once: bool = False) -> None:
+        """Raise the interrupt that was held back, if there is one.
+
+        Args:
+            at_once: Raise in any case: another rank was interrupted.
+        """
+        if self.requested or at_once:
             self.requested = False
             raise KeyboardInterrupt
 

@@ -5,12 +5,16 @@ weighted by batch size is kept, as a Python float (64 bits), and divided once at
 """
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from dlkit.ddp.context import current
+from dlkit.ddp.reductions import gather
 
 
 @dataclass
@@ -35,8 +39,13 @@ class EpochTotals:
     batch_size: int = 0
     lr: float = 0.0
 
-    def add(self, loss: float, samples: int) -> None:
-        """Count one batch with its mean loss.
+    def add(self, loss: float, samples: int, batch_size: int | None = None) -> None:
+        """Count one step with its mean loss.
+
+        Args:
+            loss: Mean over the samples.
+            samples: How many there were; 0 on a rank that had no batch left.
+            batch_size: Samples of all ranks in the step, where there are several.
 
         Example:
             >>> totals = EpochTotals()
@@ -48,12 +57,12 @@ class EpochTotals:
         self.steps += 1
         self.samples += samples
         self.loss_sum += loss * samples
-        self.batch_size = max(self.batch_size, samples)
+        self.batch_size = max(self.batch_size, samples if batch_size is None else batch_size)
 
     @property
     def mean_loss(self) -> float:
         """Mean loss over the samples so far."""
-        return self.loss_sum / self.samples
+        return self.loss_sum / self.samples if self.samples else math.nan
 
     @property
     def seconds(self) -> float:
@@ -121,11 +130,12 @@ class MetricSet:
             metric.update(logits, targets)
 
     def compute(self) -> dict[str, float]:
-        """Return every metric over all batches since `reset`.
+        """Return every metric over all batches since `reset`, of all ranks.
 
         Raises:
             ValueError: If a metric computes something else than one number.
         """
+        self._agree()
         values = {name: metric.compute() for name, metric in self.metrics.items()}
         for name, value in values.items():
             if not isinstance(value, Tensor) or value.numel() != 1:
@@ -141,12 +151,14 @@ class MetricSet:
             metric.reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums of every metric as plain tensors and numbers."""
-        return {
-            "classes": self.classes,
-            "sums": {name: dict(metric.state_dict()) for name, metric in self.metrics.items()},
-            "updates": {name: metric._update_count for name, metric in self.metrics.items()},
-        }
+        """Return the sums of every metric, over all ranks, as plain tensors and numbers."""
+        self._agree()
+        sums, updates = {}, {}
+        for name, metric in self.metrics.items():
+            updates[name] = metric._update_count
+            with metric.sync_context(should_sync=current().is_distributed):
+                sums[name] = {key: _copied(value) for key, value in metric.state_dict().items()}
+        return {"classes": self.classes, "sums": sums, "updates": updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` returned.
@@ -170,6 +182,18 @@ class MetricSet:
             metric._update_count = state["updates"][name]
             metric._computed = None
 
+    def _agree(self) -> None:
+        """Let all ranks have the same metrics, although one of them may have seen no batch yet."""
+        if not current().is_distributed:
+            return
+        classes = max(gather(self.classes))
+        if self.default and classes and not self.metrics:
+            self._make_accuracy(classes)
+        for metric in self.metrics.values():
+            # Else torchmetrics warns of counting nothing, where another rank has counted.
+            metric._update_count = max(metric._update_count, 1)
+            metric._computed = None
+
     def _make_accuracy(self, classes: int) -> None:
         from torchmetrics.classification import MulticlassAccuracy
 
@@ -182,6 +206,13 @@ class MetricSet:
         metric.persistent(True)  # else torchmetrics leaves its sums out of state_dict()
         metric.reset()
         self.metrics[name] = metric.to(self.device)
+
+
+def _copied(value: Any) -> Any:
+    """A state outside of the context in which it is that of all ranks."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return [_copied(part) for part in value] if isinstance(value, list) else value
 
 
 def _are_class_logits(logits: Tensor, targets: Tensor) -> bool:

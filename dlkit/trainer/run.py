@@ -45,6 +45,7 @@ class Run:
         checkpoint: Path | None,
     ) -> None:
         self.compute = compute
+        self.ranks = compute.ranks
         self.model: nn.Module = compute.model
         self.optimizer: Optimizer = compute.optimizer
         self.scheduler = scheduler
@@ -55,7 +56,9 @@ class Run:
         self.history = History()
         self.epoch = 0  # epochs that are complete, with their validation
         self.global_step = 0
+        self.samples_trained = 0  # of all ranks, each as often as it was learned from
         self.totals = EpochTotals()  # of the epoch that is under way
+        self.resumed_ranks = 0  # ranks that wrote the checkpoint which was taken up, if one was
         self.finished = False  # whether the last fit came to its end
         self.stop_reason: str | None = None
         self._trained = False  # the epoch's batches are used up, its validation is to come
@@ -81,6 +84,8 @@ class Run:
     def save(self, path: str | PathLike[str] | None = None) -> Path:
         """Write a checkpoint: between epochs, after an interrupt, or from a callback.
 
+        On several ranks all of them must call it; rank 0 writes.
+
         Args:
             path: Where to, by default the trainer's `checkpoint`.
 
@@ -103,7 +108,9 @@ class Run:
                 f"cannot save in the middle of an epoch: {type(self._loader).__name__} has no "
                 "state_dict(); use dlkit.DataLoader, or save between two epochs"
             )
-        write_checkpoint(pack_state(self, position), target)
+        state = pack_state(self, position)
+        if self.ranks.place.is_first:
+            write_checkpoint(state, target)
         return target
 
     def resume(self, path: str | PathLike[str]) -> Self:

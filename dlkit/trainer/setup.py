@@ -8,6 +8,8 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from dlkit.ddp.context import current
+
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
 
@@ -24,6 +26,9 @@ def choose_device(device: str | torch.device | None) -> torch.device:
         >>> choose_device("cpu")
         device(type='cpu')
     """
+    place = current()
+    if place.is_distributed and (device is None or str(device) in ("auto", place.device.type)):
+        return place.device  # each rank of a host has a GPU of its own
     if device is None or device == "auto":
         found = torch.accelerator.current_accelerator(check_available=True)
         return found or torch.device("cpu")

@@ -34,13 +34,15 @@ def pack_state(trainer: "Run", position: Position) -> dict[str, Any]:
         "scaler": _part(trainer.compute.scaler),
         "epoch": trainer.epoch,
         "global_step": trainer.global_step,
-        "totals": trainer.totals.state_dict(),
+        "samples_trained": trainer.samples_trained,
+        "totals": trainer.ranks.sum_up(trainer.totals).state_dict(),
         "trained": trainer._trained,
         "metrics": trainer.metrics.state_dict(),
         "history": trainer.history.rows,
         "callbacks": [_part(callback) for callback in trainer.callbacks],
         "stop_reason": trainer.stop_reason,
         "position": {"loader": position.loader, "rng": position.rng},
+        "generators_of_ranks": trainer.ranks.generators(position.rng)[1:],
     }
 
 
@@ -85,11 +87,18 @@ def unpack_state(trainer: "Run", state: dict[str, Any], path: Path) -> Position:
             match.load_state_dict(saved["state"])
     trainer.epoch = state["epoch"]
     trainer.global_step = state["global_step"]
-    trainer.totals = EpochTotals(**state["totals"])
+    trainer.samples_trained = state.get("samples_trained", 0)
+    trainer.totals = trainer.ranks.share_of(EpochTotals(**state["totals"]))
+    if not trainer.ranks.place.is_first:
+        trainer.metrics.reset()  # rank 0 takes up what all ranks had counted
     trainer.history = History(state["history"])
     trainer.stop_reason = state["stop_reason"]
     trainer._trained = state["trained"]
-    return Position(**state["position"])
+    position = Position(**state["position"])
+    generators = [position.rng, *state.get("generators_of_ranks", [])]
+    trainer.resumed_ranks = len(generators)
+    own = trainer.ranks.own_generator(generators, trainer.global_step)
+    return Position(position.loader, own)
 
 
 def _part(part: Any) -> dict[str, Any] | None:

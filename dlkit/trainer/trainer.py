@@ -4,23 +4,23 @@
                              evaluate, predict, save, resume
 
 `loop` holds the way of an epoch, `run` what makes it go on after a kill, an interrupt or an
-exception: to the very weights, bit for bit on a CPU, that an undisturbed run reaches.
+exception: to the very weights, bit for bit on a CPU, that an undisturbed run reaches. Made inside a
+`dlkit.ddp.process_group`, it trains with the other ranks: see `ranks`.
 """
 
-import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dlkit.checks import check_positive_int
+from dlkit.ddp.seeds import seed_ranks
 from dlkit.trainer import setup
 from dlkit.trainer.batches import check_loader
 from dlkit.trainer.callbacks import Callback
@@ -47,6 +47,8 @@ class Trainer(Loop):
         loss_fn: `(outputs, targets)` -> mean over the batch; cross entropy by default.
         device: `"auto"` or `None` for the accelerator if there is one, else any torch device.
         autocast: `None` for float32; `"bf16"`; or `"fp16"` with scaled gradients, on CUDA.
+        accumulate: How many batches make one step of the optimizer: their gradients are added up,
+            as if they were one large batch.
         augment: Function on training inputs, on the device; not used in evaluation.
         metrics: Name -> `torchmetrics.Metric`; accuracy by default.
         callbacks: Objects with the methods of `Callback`.
@@ -77,6 +79,7 @@ class Trainer(Loop):
         loss_fn: Callable[[Any, Tensor], Tensor] | None = None,
         device: str | torch.device | None = "auto",
         autocast: str | None = None,
+        accumulate: int = 1,
         augment: Callable[[Tensor], Tensor] | None = None,
         metrics: Mapping[str, Any] | None = None,
         callbacks: Sequence[Callback] = (),
@@ -87,6 +90,7 @@ class Trainer(Loop):
     ) -> None:
         if schedule_every not in ("epoch", "step"):
             raise ValueError(f"schedule_every must be 'epoch' or 'step', got {schedule_every!r}")
+        check_positive_int("accumulate", accumulate)
         if checkpoint_every is not None:
             check_positive_int("checkpoint_every", checkpoint_every)
             if checkpoint is None:
@@ -111,6 +115,7 @@ class Trainer(Loop):
         )
         self.schedule_every = schedule_every
         self.checkpoint_every = checkpoint_every
+        self.accumulate = accumulate
         self.seed = seed
         self.progress = progress
 
@@ -140,6 +145,7 @@ class Trainer(Loop):
         check_loader(train_loader, "train_loader")
         if val_loader is not None:
             check_loader(val_loader, "val_loader")
+        self.ranks.check_training(train_loader)
         self._start(train_loader, epochs)
         with StepwiseInterrupt() as interrupt:
             try:
@@ -155,7 +161,7 @@ class Trainer(Loop):
         return self.history
 
     def evaluate(self, loader: Any) -> dict[str, float]:
-        """Return the mean loss and the metrics over all samples of a loader.
+        """Return the mean loss and the metrics over all samples of a loader, or of all ranks'.
 
         Raises:
             ValueError: If the loader gives no batch.
@@ -195,9 +201,7 @@ class Trainer(Loop):
         if self._restore is None:
             self.stop_reason = None
             if self.seed is not None and not self.global_step:
-                random.seed(self.seed)
-                np.random.seed(self.seed)  # noqa: NPY002  # datasets draw from the global one
-                torch.manual_seed(self.seed)
+                seed_ranks(self.seed)
         elif self.stop_reason is not None:
             warnings.warn(
                 f"nothing to train: the run stopped because {self.stop_reason}; "
