@@ -15,6 +15,7 @@ from dlkit.storage.arrow_columns import META, arrow_schema, from_arrow, schema_f
 from dlkit.storage.columns import Table
 from dlkit.storage.dataset import ColumnReader
 from dlkit.storage.files import (
+    Bytes,
     Header,
     attempt,
     checksum,
@@ -53,21 +54,16 @@ def open_reader(path: Path) -> ColumnReader:
         DatasetCorruptError: if it is truncated or damaged, or has columns that are no samples'.
     """
     pa = library("pyarrow")
-    mapped = map_file(path)
-    buffer = pa.py_buffer(mapped)
-    errors = (pa.ArrowException, OSError, ValueError)  # Arrow's own are of all three kinds
+    # Arrow's own errors are of all three kinds.
+    errors = (pa.ArrowException, OSError, ValueError)
+    reader: ColumnReader = attempt(
+        path, "it is truncated or damaged", lambda: _open(path, map_file(path)), *errors
+    )
+    return reader
 
-    def read() -> tuple[Any, list[tuple[Any, Any]]]:
-        if mapped[:6].tobytes() == MAGIC:
-            file = pa.ipc.open_file(buffer)
-            numbers = range(file.num_record_batches)
-            return file.schema, [file.get_batch_with_custom_metadata(n) for n in numbers]
-        if mapped[-8:].tobytes() != END:
-            raise corrupt(path, "it is no Arrow file, or a stream that is truncated")
-        stream = pa.ipc.open_stream(buffer)
-        return stream.schema, list(stream.iter_batches_with_custom_metadata())
 
-    schema, batches = attempt(path, "it is truncated or damaged", read, *errors)
+def _open(path: Path, mapped: Bytes) -> ColumnReader:
+    schema, batches = _batches(path, mapped)
     about = (schema.metadata or {}).get(META)
     if about is None:
         length = sum(batch.num_rows for batch, _ in batches)
@@ -76,11 +72,25 @@ def open_reader(path: Path) -> ColumnReader:
         header, _ = read_header(path, about)
     parts, checks = [], []
     for number, (batch, more) in enumerate(batches):
-        attempt(path, f"batch {number} is damaged", batch.validate, *errors)
+        batch.validate()  # that its buffers are as long as its length says
         parts.append(from_arrow(batch, header.schema, path))
         if more is not None and b"crc32" in more:
             checks.append(_check(path, number, parts[-1], bytes(more[b"crc32"])))
     return ColumnReader(path, header, parts, checks)
+
+
+def _batches(path: Path, mapped: Bytes) -> tuple[Any, list[tuple[Any, Any]]]:
+    """Return the schema and each batch with its metadata; nothing is copied."""
+    pa = library("pyarrow")
+    buffer = pa.py_buffer(mapped)
+    if mapped[:6].tobytes() == MAGIC:
+        file = pa.ipc.open_file(buffer)
+        numbers = range(file.num_record_batches)
+        return file.schema, [file.get_batch_with_custom_metadata(n) for n in numbers]
+    if mapped[-8:].tobytes() != END:
+        raise corrupt(path, "it is no Arrow file, or a stream that is truncated")
+    stream = pa.ipc.open_stream(buffer)
+    return stream.schema, list(stream.iter_batches_with_custom_metadata())
 
 
 def _check(path: Path, number: int, table: Table, crc: bytes) -> Callable[[], None]:

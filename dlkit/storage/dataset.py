@@ -166,7 +166,7 @@ class ColumnReader:
         order = np.argsort(owners, kind="stable")
         found, ends = np.unique(owners[order], return_index=True)
         groups = np.split(order, ends[1:])
-        taken = []
+        taken: list[Table] = []
         for owner, places in zip(found.tolist(), groups, strict=True):
             try:
                 taken.append(self.parts[owner].take(indices[places] - self._starts[owner]))
@@ -176,8 +176,7 @@ class ColumnReader:
             return taken[0]
         back = np.empty(len(indices), np.int64)
         back[order] = np.arange(len(indices))
-        together: Table = joined(self.header.schema, taken).take(back)
-        return together
+        return joined(self.header.schema, taken).take(back)
 
     def verify(self) -> None:
         """Compare the checksums, then read every sample."""

@@ -7,9 +7,11 @@ compared with the array's length before anything is made of that size.
 """
 
 import json
+import math
 import mmap
 import os
 import secrets
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -115,7 +117,12 @@ class Header:
     def dumps(self, **more: Any) -> str:
         """Return it as JSON, with what a format adds."""
         own = {"dlkit": VERSION, "token": self.token, "length": self.length}
-        return json.dumps({**own, **self.schema.as_json(), **more})
+        data = {**own, **self.schema.as_json(), **more}
+        return json.dumps({**data, "crc32": _header_checksum(data)})
+
+
+def _header_checksum(data: dict[str, Any]) -> int:
+    return checksum(json.dumps(data, sort_keys=True).encode())
 
 
 def read_header(path: Path, content: bytes | str) -> tuple[Header, dict[str, Any]]:
@@ -132,6 +139,8 @@ def read_header(path: Path, content: bytes | str) -> tuple[Header, dict[str, Any
             raise SchemaError(
                 f"it has version {data['dlkit']!r:.40}, but this dlkit reads {VERSION}"
             )
+        if data.pop("crc32", None) != _header_checksum(data):
+            raise SchemaError("it fails its checksum")
         length, token = data.get("length"), data.get("token")
         if type(length) is not int or not 0 <= length < 2**63:
             raise SchemaError(f"its header says that it has {length!r:.40} records")
@@ -140,6 +149,86 @@ def read_header(path: Path, content: bytes | str) -> tuple[Header, dict[str, Any
         return Header(schema_from_json(data), length, token), data
     except (ValueError, RecursionError) as error:  # a SchemaError is a ValueError too
         raise corrupt(path, f"its header is damaged: {error}") from error
+
+
+END = struct.Struct("<QQI8s")  # where the header is, its length, its CRC-32, and a mark
+END_MARK = b"dlkitend"
+
+
+def append_header(path: Path, header: Header, **more: Any) -> None:
+    """Add a header behind everything else in a file, where its reader looks first."""
+    about = header.dumps(**more).encode()
+    with path.open("ab") as file:
+        place = file.tell()
+        file.write(about + END.pack(place, len(about), checksum(about), END_MARK))
+
+
+def header_at_end(path: Path, mapped: Bytes) -> tuple[Header, dict[str, Any]] | None:
+    """Return what `append_header` added, or None if the file does not end with that.
+
+    Raises:
+        DatasetCorruptError: if it is damaged.
+    """
+    tail = mapped[-END.size :].tobytes()
+    if not tail.endswith(END_MARK) or len(tail) < END.size:
+        return None
+    return read_header(path, piece(path, mapped, "its header", *END.unpack(tail)[:3]))
+
+
+def piece(path: Path, mapped: Bytes, name: str, place: int, size: int, crc: int) -> bytes:
+    """Return a part of a file after comparing its place with the file and its checksum.
+
+    Raises:
+        DatasetCorruptError: if it is not inside, or fails its checksum.
+    """
+    if place < 0 or size < 0 or place + size > len(mapped):
+        raise corrupt(
+            path, f"{name} should be {size} bytes at {place}, but the file has {len(mapped)}"
+        )
+    content = mapped[place : place + size].tobytes()
+    if checksum(content) != crc:
+        raise corrupt(path, f"{name} fails its checksum")
+    return content
+
+
+def indexed_piece(path: Path, mapped: Bytes, data: dict[str, Any], size: int) -> bytes:
+    """Return the index that a header tells the place of, which must have this size.
+
+    Raises:
+        DatasetCorruptError: if it is not there, not whole, or of another size.
+    """
+    place = data.get("index")
+    if not isinstance(place, list) or [type(part) for part in place] != [int] * 3:
+        raise corrupt(path, "its header does not say where the index is")
+    content = piece(path, mapped, "its index", *place)
+    if len(content) != size:
+        raise corrupt(path, f"its index has {len(content)} bytes, but should have {size}")
+    return content
+
+
+def array_at(
+    path: Path,
+    name: str,
+    start: int | None,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    mapped: Bytes,
+) -> npt.NDArray[Any]:
+    """Return an array where it lies in a file.
+
+    Raises:
+        DatasetCorruptError: if the file ends before it does.
+    """
+    count = math.prod(shape)
+    if count == 0:
+        return np.empty(shape, dtype)
+    if start is None or start + count * dtype.itemsize > len(mapped):
+        raise corrupt(
+            path,
+            f"{name} announces {count * dtype.itemsize} bytes at {start}, but the file has "
+            f"{len(mapped)}",
+        )
+    return np.frombuffer(mapped, dtype, count, start).reshape(shape)
 
 
 def attempt(path: Path, what: str, work: Callable[[], Any], *errors: type[Exception]) -> Any:

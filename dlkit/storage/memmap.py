@@ -215,11 +215,8 @@ def _parse(
         np.lib.format.read_magic(stream)
         return np.lib.format.read_array_header_1_0(stream)
 
-    # The header is a Python expression, and what is wrong with one may be any of these.
-    found, fortran, kind = attempt(
-        path, "its header is damaged", parse, ValueError, TypeError, SyntaxError, EOFError,
-        KeyError, MemoryError, RecursionError,
-    )  # fmt: skip
+    # The header is a Python expression, and may be wrong in any way.
+    found, fortran, kind = attempt(path, "its header is damaged", parse, Exception)
     said = (*found,)
     expected = (said[0] if rows is None and said else rows, *shape)
     if fortran or kind != dtype or said != expected:

@@ -88,7 +88,10 @@ class ParquetReader:
         about = (schema.metadata or {}).get(META)
         groups = self._check_places(len(mapped))
         if about is None:
-            self.header = Header(schema_from_arrow(schema, path), sum(groups), token="")
+            own = attempt(
+                path, "its schema is damaged", lambda: schema_from_arrow(schema, path), ValueError
+            )
+            self.header = Header(own, sum(groups), token="")
         else:
             self.header, _ = read_header(path, about)
             self._check_rows(groups)
@@ -153,13 +156,13 @@ class ParquetReader:
         def decode() -> Any:
             table = self._file.read_row_group(number, use_threads=False).combine_chunks()
             table.validate()
-            return table.to_batches(max_chunksize=None)
+            batches = table.to_batches()
+            if len(batches) != 1 or len(batches[0]) != rows:
+                raise corrupt(self.path, f"row group {number} does not hold its {rows} records")
+            return from_arrow(batches[0], self.header.schema, self.path)
 
-        batches = attempt(self.path, f"row group {number} is damaged", decode, *self._errors)
         rows = int(self._starts[number + 1] - self._starts[number])
-        if sum(batch.num_rows for batch in batches) != rows or len(batches) > 1:
-            raise corrupt(self.path, f"row group {number} does not hold its {rows} records")
-        table = from_arrow(batches[0], self.header.schema, self.path)
+        table: Table = attempt(self.path, f"row group {number} is damaged", decode, *self._errors)
         self._decoded[number] = table
         while (
             len(self._decoded) > 1 and sum(t.nbytes for t in self._decoded.values()) > CACHE_BYTES

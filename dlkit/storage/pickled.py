@@ -18,14 +18,23 @@ import numpy as np
 
 from dlkit.storage.columns import DamagedRecordError, Table, tabulate
 from dlkit.storage.dataset import ColumnReader, Reader, RecordReader
-from dlkit.storage.files import Bytes, Header, checksum, corrupt, map_file, read_header, sync
+from dlkit.storage.files import (
+    Bytes,
+    Header,
+    append_header,
+    checksum,
+    corrupt,
+    header_at_end,
+    indexed_piece,
+    map_file,
+    sync,
+)
 from dlkit.storage.grouping import values_of
 from dlkit.storage.schema import Field
 
 PROTOCOL = 4
 TITLE = pickle.dumps("dlkit pickle 1", PROTOCOL)
 PLACE = struct.Struct("<QQI")  # offset, size, CRC-32
-MAGIC = b"dlkitend"
 
 
 def recognises(head: bytes) -> bool:
@@ -47,9 +56,7 @@ def write(target: Path, header: Header, tables: Iterable[Table]) -> None:
                 index += PLACE.pack(place, len(content), checksum(content))
                 place += len(content)
         file.write(index)
-        about = header.dumps(index=[place, len(index), checksum(bytes(index))]).encode()
-        file.write(about)
-        file.write(PLACE.pack(place + len(index), len(about), checksum(about)) + MAGIC)
+    append_header(target, header, index=[place, len(index), checksum(index)])
     sync(target)
 
 
@@ -62,16 +69,11 @@ def open_reader(path: Path) -> Reader:
     mapped = map_file(path)
     if mapped[: len(TITLE)].tobytes() != TITLE:
         return _open_foreign(path, mapped)
-    end = mapped[-PLACE.size - len(MAGIC) :].tobytes()
-    if not end.endswith(MAGIC) or len(mapped) < len(TITLE) + len(end):
+    found = header_at_end(path, mapped)
+    if found is None:
         raise corrupt(path, "it is truncated: its end is missing")
-    header, data = read_header(path, _slice(path, mapped, "header", *PLACE.unpack_from(end)))
-    place = data.get("index")
-    if not isinstance(place, list) or [type(part) for part in place] != [int] * 3:
-        raise corrupt(path, "its header does not say where the index is")
-    content = _slice(path, mapped, "index", *place)
-    if len(content) != PLACE.size * header.length:
-        raise corrupt(path, f"its index does not fit {header.length} records")
+    header, data = found
+    content = indexed_piece(path, mapped, data, PLACE.size * header.length)
 
     def record(number: int) -> list[Any]:
         offset, size, crc = PLACE.unpack_from(content, number * PLACE.size)
@@ -85,17 +87,6 @@ def open_reader(path: Path) -> Reader:
         return values
 
     return RecordReader(path, header, record)
-
-
-def _slice(path: Path, mapped: Bytes, name: str, place: int, size: int, crc: int) -> bytes:
-    if place < 0 or size < 0 or place + size > len(mapped):
-        raise corrupt(
-            path, f"its {name} should be {size} bytes at {place}, but it has {len(mapped)}"
-        )
-    content = mapped[place : place + size].tobytes()
-    if checksum(content) != crc:
-        raise corrupt(path, f"its {name} fails its checksum")
-    return content
 
 
 def _fits(field: Field, value: Any) -> bool:

@@ -24,7 +24,17 @@ import numpy as np
 
 from dlkit.storage.columns import DamagedRecordError, Table
 from dlkit.storage.dataset import RecordReader
-from dlkit.storage.files import Bytes, Header, checksum, corrupt, map_file, read_header, sync
+from dlkit.storage.files import (
+    Bytes,
+    Header,
+    checksum,
+    corrupt,
+    indexed_piece,
+    map_file,
+    piece,
+    read_header,
+    sync,
+)
 from dlkit.storage.grouping import values_of
 from dlkit.storage.schema import Field, Schema
 
@@ -118,14 +128,8 @@ def open_reader(path: Path) -> RecordReader:
     if about is None:
         return _open_foreign(path, mapped)
     header, data = read_header(path, about)
-    place = data.get("index")
-    if not isinstance(place, list) or [type(part) for part in place] != [int] * 3:
-        raise corrupt(path, "its header does not say where the index is")
-    content = _slice(path, mapped, f"{OWN}/index", *place)
     fields = header.schema.fields
-    if len(content) != PLACE.size * header.length * len(fields):
-        raise corrupt(path, f"its index of {len(content)} bytes does not fit {header.length} "
-                      "records")  # fmt: skip
+    content = indexed_piece(path, mapped, data, PLACE.size * header.length * len(fields))
     kind = np.dtype([("offset", "<u8"), ("size", "<u8"), ("crc", "<u4")])
     places = np.frombuffer(content, kind).reshape(header.length, len(fields))
 
@@ -148,18 +152,7 @@ def _own_header(path: Path, mapped: Bytes) -> bytes | None:
     name = f"{OWN}/end".encode()
     if len(tail) < 4 * BLOCK or not tail.startswith(name) or not tail.endswith(CLOSING):
         return None
-    return _slice(path, mapped, f"{OWN}/header.json", *PLACE.unpack_from(tail, BLOCK))
-
-
-def _slice(path: Path, mapped: Bytes, name: str, place: int, size: int, crc: int) -> bytes:
-    if place < 0 or size < 0 or place + size > len(mapped):
-        raise corrupt(
-            path, f"{name} should be {size} bytes at {place}, but the file has {len(mapped)}"
-        )
-    content = mapped[place : place + size].tobytes()
-    if checksum(content) != crc:
-        raise corrupt(path, f"{name} fails its checksum")
-    return content
+    return piece(path, mapped, f"{OWN}/header.json", *PLACE.unpack_from(tail, BLOCK))
 
 
 def _decode(field: Field, content: bytes) -> Any:
