@@ -213,7 +213,9 @@ def tabulate(samples: Sequence[Any], first: int = 0) -> Table:
             values = take_apart(sample)[2]
             rows.append([encoded(f, v) for f, v in zip(own.fields, values, strict=True)])
         except (TypeError, ValueError) as error:
-            raise type(error)(f"sample {first + place}: {error}") from error
+            # Not type(error): a UnicodeEncodeError is a ValueError that takes other arguments.
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(f"sample {first + place}: {error}") from error
     return from_values(schema, rows)
 
 
