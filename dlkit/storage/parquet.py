@@ -31,7 +31,7 @@ from dlkit.storage.grouping import regrouped
 
 GROUP_BYTES = 1 << 20
 CACHE_BYTES = 32 << 20  # of decoded row groups, in each process
-EXPANSION = 2048  # times that a page may grow when it is unpacked; zstd and snappy stay below
+EXPANSION = 1 << 15  # times that a page may grow: zstd's blocks of 128 KiB of one byte take 4
 
 
 def recognises(head: bytes) -> bool:
