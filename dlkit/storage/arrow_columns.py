@@ -90,7 +90,7 @@ def _column(array: Any, field: Field, path: Path) -> Column:
     if array is None or array.null_count:
         raise corrupt(path, f"field {field.name!r} has values that are missing")
     n, kind = len(array), array.type
-    if isinstance(kind, pa.ExtensionType):
+    if isinstance(kind, pa.BaseExtensionType):
         array, kind = array.storage, array.storage.type
     if pa.types.is_boolean(kind):
         return Rows(array.to_numpy(zero_copy_only=False))
