@@ -14,7 +14,7 @@ Read in this order:
     records       samples as rows or as pickles
     memory        `MemoryCache`, on  table (which samples are there)
                                      slots (who has which piece of memory, and who goes)
-                                     region (shared memory with a lock), counts (hits and misses)
+                                     counts (hits and misses)
     disk          `DiskCache`, on  record_file
 """
 

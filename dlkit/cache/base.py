@@ -137,11 +137,8 @@ class Cache(ArrayIndexed, GathersBatches, torch_data.Dataset[Any]):
         This is asked for each batch, so it compares objects, not what is in them; only if one was
         exchanged is the key computed anew.
         """
-        for holder, before in self._watched:
-            now = vars(holder)
-            if len(now) != len(before):
-                break
-            if any(now.get(name, _MISSING) is not value for name, value in before.items()):
+        for attributes, before, _ in self._watched:
+            if tuple(map(id, attributes.values())) != before:
                 break
         else:
             return False
@@ -199,24 +196,25 @@ class Cache(ArrayIndexed, GathersBatches, torch_data.Dataset[Any]):
         )
 
 
-_MISSING = object()
+def _attributes(dataset: Any) -> list[tuple[dict[str, Any], tuple[int, ...], list[Any]]]:
+    """The attributes of a dataset, of the datasets below it and of their transforms.
 
-
-def _attributes(dataset: Any) -> list[tuple[Any, dict[str, Any]]]:
-    """The attributes of a dataset, of the datasets below it, and of their transforms."""
-    found: list[tuple[Any, dict[str, Any]]] = []
+    Each as the dictionary, the addresses that were in it, and what keeps these addresses taken.
+    """
+    found: list[tuple[dict[str, Any], tuple[int, ...], list[Any]]] = []
     waiting, seen = [dataset], set[int]()
     while waiting and len(found) < 32:
         holder = waiting.pop(0)
-        if id(holder) in seen or not hasattr(holder, "__dict__") or isinstance(holder, type):
+        attributes = getattr(holder, "__dict__", None)
+        if id(holder) in seen or not attributes or isinstance(holder, type | torch.Tensor):
             continue
         seen.add(id(holder))
-        attributes = dict(vars(holder))
-        found.append((holder, attributes))
-        for value in attributes.values():
+        values = list(attributes.values())
+        found.append((attributes, tuple(map(id, values)), values))
+        for value in values:
             parts = value if isinstance(value, list | tuple) and len(value) <= 32 else [value]
             waiting += [p for p in parts if hasattr(p, "__getitem__") or callable(p)]
-    return [(holder, before) for holder, before in found if not isinstance(holder, torch.Tensor)]
+    return found
 
 
 def same(one: Any, other: Any) -> bool:

@@ -6,8 +6,8 @@ thread of a process -> a row of its own: [hits, misses]      total = sum over th
 import os
 import threading
 
-from dlkit.cache.region import Region
 from dlkit.memory import Bytes
+from dlkit.region import Region
 
 ROWS = 4096
 NBYTES = ROWS * 64  # a cache line for each row, or writers would slow each other down

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dlkit.cache.base import Cache, CacheInfo
 from dlkit.cache.fingerprint import FingerprintError, fingerprint
@@ -106,7 +107,7 @@ class MemoryCache(Cache):
             return super()._find_key()
         except FingerprintError:
             # Nothing outlives the dataset here, so its address and a change of it are enough.
-            return fingerprint([(id(h), list(map(id, d.values()))) for h, d in self._watched])
+            return fingerprint([(id(watched), before) for watched, before, _ in self._watched])
 
     # ---- the longer way -------------------------------------------------------------------------
 
@@ -181,9 +182,9 @@ def _together(
         for number, leaf in enumerate(common.leaves):
             column = new_column(leaf, len(there))
             if held:
-                column[there] = held[number]
+                column[torch.from_numpy(there)] = held[number]
             for row, (_, apart) in zip(np.flatnonzero(~there), parts, strict=True):
-                column[row] = apart[1][number]  # type: ignore[index]
+                column[row] = torch.as_tensor(apart[1][number])  # type: ignore[index]
             columns.append(column)
         return as_samples(common, columns)
     given, read = iter(found), iter(parts)

@@ -6,6 +6,7 @@
 A batch of samples of one layout is gathered with one call per column, and is the collated batch.
 """
 
+import functools
 import io
 import pickle
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dlkit.datasets.base import Columns, Gathered
-from dlkit.memory import prepared_array
+from dlkit.memory import prepared_tensor
 
 Array = npt.NDArray[Any]
 _NUMBERS: dict[type, str] = {bool: "bool", int: "int64", float: "float64"}
@@ -44,13 +45,13 @@ class Leaf:
         """Bytes of one value."""
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
-    def value(self, row: Any) -> Any:
+    def value(self, row: Tensor) -> Any:
         """Return one row of the column as the value that the sample had, in memory of its own."""
         if self.kind == "tensor":
-            return torch.from_numpy(np.array(row))
+            return row.clone()
         if self.kind == "array":
-            return np.array(row)
-        return row if self.kind == "scalar" else row.item()
+            return np.array(row.numpy())
+        return row.numpy()[()] if self.kind == "scalar" else row.item()
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ class Layout:
     def nbytes(self) -> int:
         """Bytes of one sample in all columns."""
         return sum(leaf.nbytes for leaf in self.leaves)
+
+    @functools.cached_property
+    def is_tuple_of_tensors(self) -> bool:
+        """Whether samples are what a `TensorDataset` has."""
+        flat = self.tree == tuple(range(len(self.leaves)))
+        return flat and all(leaf.kind == "tensor" for leaf in self.leaves)
 
     def fill(self, values: Sequence[Any], batched: bool = False) -> Any:
         """Put values in the place of the leaves; a batch has lists where samples have tuples."""
@@ -154,18 +161,18 @@ class Rows(Gathered):
 
     Args:
         layout: of each sample.
-        columns: one array `[n, *shape]` for each leaf.
+        columns: one tensor `[n, *shape]` for each leaf.
 
     Example:
         >>> layout, _ = take_apart({"x": np.zeros(2), "y": 0})
-        >>> rows = Rows(layout, [np.ones((3, 2)), np.arange(3)])
+        >>> rows = Rows(layout, [torch.ones(3, 2).double(), torch.arange(3)])
         >>> rows[2]
         {'x': array([1., 1.]), 'y': 2}
         >>> rows.collated()["y"]
         tensor([0, 1, 2])
     """
 
-    def __init__(self, layout: Layout, columns: Sequence[Array]) -> None:
+    def __init__(self, layout: Layout, columns: Sequence[Tensor]) -> None:
         self.layout = layout
         self.columns = columns
 
@@ -189,36 +196,20 @@ class Rows(Gathered):
 
     def collated(self) -> Any:
         """Return the columns as tensors, in the structure that `default_collate` gives them."""
-        return self.layout.fill([torch.from_numpy(column) for column in self.columns], batched=True)
+        return self.layout.fill(self.columns, batched=True)
 
 
-def as_samples(layout: Layout, columns: Sequence[Array]) -> Sequence[Any]:
+def as_samples(layout: Layout, columns: Sequence[Tensor]) -> Sequence[Any]:
     """Return gathered columns as the sequence of samples that the fastest collating knows."""
-    plain = layout.tree == tuple(range(len(layout.leaves)))
-    if plain and all(leaf.kind == "tensor" for leaf in layout.leaves):
-        return Columns(*map(torch.from_numpy, columns))
-    return Rows(layout, columns)
+    return Columns(*columns) if layout.is_tuple_of_tensors else Rows(layout, columns)
 
 
-def gather(leaf: Leaf, column: Array, rows: npt.NDArray[np.int64]) -> Array:
-    """Return the rows of a column as a new array, where the loader wants the batch if it says so.
-
-    Raises:
-        IndexError: if there is no such row.
-    """
-    out = prepared_array((len(rows), *leaf.shape), column.dtype)
-    # NumPy writes straight into `out` only where it need not look for wrong rows itself.
-    if out is not None and len(rows) and rows.min() >= 0 and rows.max() < len(column):
-        return column.take(rows, 0, out, "wrap")
-    return column.take(rows, 0)
-
-
-def new_column(leaf: Leaf, count: int) -> Array:
-    """Return an array for `count` values, where the loader wants the batch if it says so."""
-    dtype = np.dtype(leaf.dtype)
+def new_column(leaf: Leaf, count: int) -> Tensor:
+    """Return a tensor for `count` values, where the loader wants the batch if it says so."""
+    dtype: torch.dtype = getattr(torch, leaf.dtype)
     shape = (count, *leaf.shape)
-    column = prepared_array(shape, dtype)
-    return np.empty(shape, dtype) if column is None else column
+    column = prepared_tensor(shape, dtype)
+    return torch.empty(shape, dtype=dtype) if column is None else column
 
 
 class _Pickler(pickle.Pickler):

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from dlkit.cache import counts
-from dlkit.cache.records import Array, Layout, gather
-from dlkit.cache.region import Region
+from dlkit.cache.records import Array, Layout
 from dlkit.cache.slots import (
     CAPACITY,
     CHANGING,
@@ -41,6 +42,8 @@ from dlkit.cache.slots import (
     Index,
     Slots,
 )
+from dlkit.datasets.rows import row_reader
+from dlkit.region import Region
 
 _PAGE = 4096
 _KEY = slice(512, 544)
@@ -92,6 +95,7 @@ class Table(Slots):
         self._seen = -1  # the generation whose layout this process knows
         self.layout: Layout | None = None
         self._columns: list[Array] = []
+        self._readers: list[Any] = []
         self._complete = False  # everything is in its row, for good
 
     def __getstate__(self) -> dict[str, Any]:
@@ -151,6 +155,7 @@ class Table(Slots):
             stored = self.region.memory[_LAYOUT][: self.header[LAYOUT_BYTES]]
             layout: Layout = pickle.loads(stored.tobytes())
             self.layout, self._columns = layout, self._cut(layout)
+            self._readers = [row_reader(torch.from_numpy(column)) for column in self._columns]
         elif self.header[MODE] == PICKLES:
             shape = (self.header[CAPACITY], self.header[SLOT_BYTES])
             self._columns = [self._data[: shape[0] * shape[1]].reshape(shape)]
@@ -195,11 +200,11 @@ class Table(Slots):
 
     # ---- reading --------------------------------------------------------------------------------
 
-    def fetch_complete(self, indices: Index) -> list[Array] | None:
+    def fetch_complete(self, indices: Index) -> list[Tensor] | None:
         """Gather rows without the lock, if all samples are there and none will ever leave."""
         if not self._complete:
             return None
-        columns = self._gather(indices)
+        columns = [read(indices) for read in self._readers]
         # A table that was cleared in the meantime may hold other samples already.
         return columns if self.header[GENERATION] == self._seen else None
 
@@ -212,14 +217,10 @@ class Table(Slots):
             self._complete = self.header[MODE] == ROWS
         return there
 
-    def rows(self, indices: Index) -> list[Array]:
+    def rows(self, indices: Index) -> list[Tensor]:
         """Gather the columns of samples that are there."""
-        return self._gather(self._first[indices] - 1)
-
-    def _gather(self, slots: Index) -> list[Array]:
-        assert self.layout is not None
-        pairs = zip(self.layout.leaves, self._columns, strict=True)
-        return [gather(leaf, column, slots) for leaf, column in pairs]
+        slots = self._first[indices] - 1
+        return [read(slots) for read in self._readers]
 
     def pickles(self, indices: Sequence[int]) -> list[bytes]:
         """Return the pickles of samples that are there."""
