@@ -56,8 +56,9 @@ def open_reader(path: Path) -> ColumnReader:
     pa = library("pyarrow")
     # Arrow's own errors are of all three kinds.
     errors = (pa.ArrowException, OSError, ValueError)
+    mapped = map_file(path)  # whose own errors are not about damage
     reader: ColumnReader = attempt(
-        path, "it is truncated or damaged", lambda: _open(path, map_file(path)), *errors
+        path, "it is truncated or damaged", lambda: _open(path, mapped), *errors
     )
     return reader
 

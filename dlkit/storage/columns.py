@@ -8,7 +8,7 @@ is given to write, and as what it reads from. A `Table` is one column for each f
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +17,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dlkit.datasets.base import Columns
+from dlkit.collate import default_collate
+from dlkit.datasets.base import Columns, Gathered
 from dlkit.memory import prepared_array
 from dlkit.storage.schema import (
     Field,
     Schema,
-    as_array,
     put_together,
-    schema_of,
-    take_apart,
-    widen,
 )
 
 IndexArray = npt.NDArray[np.int64]
@@ -57,10 +54,16 @@ class Rows:
 
     def take(self, indices: IndexArray) -> "Rows":
         """Return the rows at `indices`, none of which may be outside."""
+        return Rows(self.values.take(indices, 0))
+
+    def gather(self, indices: IndexArray) -> "Rows":
+        """Do the same, into the memory of the batch that is being made, if there is some."""
         values = self.values
         out = prepared_array((len(indices), *values.shape[1:]), values.dtype)
+        if out is None:
+            return self.take(indices)
         # Everything is inside; "wrap" lets NumPy write into `out` without a buffer in between.
-        return Rows(values.take(indices, 0, out, "wrap" if out is not None else "raise"))
+        return Rows(values.take(indices, 0, out, "wrap"))
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ class Pieces:
             values[to : to + end - start] = self.values[start:end]
         return Pieces(values, offsets, shapes)
 
+    gather = take  # lists of pieces are no memory of a batch
+
 
 Column = Rows | Pieces
 
@@ -139,21 +144,59 @@ class Table:
         taken = tuple(column.take(indices) for column in self.columns)
         return Table(self.schema, taken, len(indices))
 
+    def gather(self, indices: IndexArray) -> "Table":
+        """Do the same, into the memory of the batch that is being made, if there is some."""
+        taken = tuple(column.gather(indices) for column in self.columns)
+        return Table(self.schema, taken, len(indices))
+
     def samples(self) -> Sequence[Any]:
-        """Return the samples: as `Columns`, not cut up, if they are tuples of equal tensors."""
-        schema = self.schema
-        parts = [_to_torch(f, c) for f, c in zip(schema.fields, self.columns, strict=True)]
-        if schema.layout == "tuple" and all(isinstance(part, Tensor) for part in parts):
+        """Return the samples, not cut up before somebody asks for one of them.
+
+        They are `Columns` if they are tuples of equal tensors, as those of a `TensorDataset` are.
+        """
+        parts = [_to_torch(f, c) for f, c in zip(self.schema.fields, self.columns, strict=True)]
+        if self.schema.layout == "tuple" and all(isinstance(part, Tensor) for part in parts):
             return Columns(*parts) if parts else [()] * self.length
-        cut = [part.unbind(0) if isinstance(part, Tensor) else part for part in parts]
-        if schema.layout == "value":
-            return list(cut[0])
-        return [put_together(schema, list(values)) for values in zip(*cut, strict=True)]
+        return Fields(self.schema, parts, self.length)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all values."""
         return sum(column.values.nbytes for column in self.columns)
+
+
+class Fields(Gathered):
+    """Samples as one tensor, or one list, for each of their fields.
+
+    Args:
+        schema: what a sample looks like.
+        parts: for each field a tensor of shape `[n, ...]`, or a list of n tensors, str or bytes.
+        length: n.
+    """
+
+    __slots__ = ("length", "parts", "schema")
+
+    def __init__(self, schema: Schema, parts: list[Any], length: int) -> None:
+        self.schema, self.parts, self.length = schema, parts, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, position: Any) -> Any:
+        if isinstance(position, slice):
+            return list(self)[position]
+        return put_together(self.schema, [part[position] for part in self.parts])
+
+    def __iter__(self) -> Iterator[Any]:
+        cut = [part.unbind(0) if isinstance(part, Tensor) else part for part in self.parts]
+        for values in zip(*cut, strict=True):
+            yield put_together(self.schema, list(values))
+
+    def collated(self) -> Any:
+        """Return the tensors as they are; lists of tensors are stacked, or refused, as ever."""
+        parts = [default_collate(part) if isinstance(part, list) else part for part in self.parts]
+        batch = put_together(self.schema, parts)
+        return list(batch) if isinstance(batch, tuple) else batch
 
 
 def _to_torch(field: Field, column: Column) -> Any:
@@ -184,109 +227,3 @@ def _text(place: int, content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         raise DamagedRecordError(place, f"it is no UTF-8 text: {error}") from None
-
-
-# ---- from samples -------------------------------------------------------------------------------
-
-
-def tabulate(samples: Sequence[Any], first: int = 0) -> Table:
-    """Turn samples into columns.
-
-    Args:
-        samples: of one structure, as a dataset gives them.
-        first: index of the first one, for the messages.
-
-    Raises:
-        TypeError, ValueError: if one cannot be stored, or differs from those before in more than
-            its shapes; the message names the sample and the field.
-    """
-    if type(samples) is Columns:
-        schema = schema_of(tuple(column[0] for column in samples.columns))
-        arrays = [as_array(f, c) for f, c in zip(schema.fields, samples.columns, strict=True)]
-        return Table(schema, tuple(map(Rows, arrays)), len(samples))
-    schema = Schema()
-    rows = []
-    for place, sample in enumerate(samples):
-        try:
-            own = schema_of(sample)
-            schema = widen(schema, own) if place else own
-            values = take_apart(sample)[2]
-            rows.append([encoded(f, v) for f, v in zip(own.fields, values, strict=True)])
-        except (TypeError, ValueError) as error:
-            # Not type(error): a UnicodeEncodeError is a ValueError that takes other arguments.
-            kind = ValueError if isinstance(error, ValueError) else TypeError
-            raise kind(f"sample {first + place}: {error}") from error
-    return from_values(schema, rows)
-
-
-def encoded(field: Field, value: Any) -> Any:
-    """Return the array or the bytes that stand for a value in a file."""
-    if field.kind == "str":
-        return value.encode()
-    return bytes(value) if field.kind == "bytes" else as_array(field, value)
-
-
-def from_values(schema: Schema, rows: Sequence[Sequence[Any]]) -> Table:
-    """Make a table from samples whose values are arrays and bytes already."""
-    columns = (
-        [
-            _column(field, values)
-            for field, values in zip(schema.fields, zip(*rows, strict=True), strict=True)
-        ]
-        if rows
-        else empty(schema)
-    )
-    return Table(schema, tuple(columns), len(rows))
-
-
-def _column(field: Field, values: Sequence[Any]) -> Column:
-    if field.shape is not None:
-        out = prepared_array((len(values), *field.shape), field.stored)
-        return Rows(np.stack(values, out=out))
-    shapes = None
-    if field.kind == "tensor":
-        shapes = padded([value.shape for value in values], field.dims)
-        parts = [value.reshape(-1) for value in values]
-    else:
-        parts = [np.frombuffer(value, np.uint8) for value in values]
-    offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-    return Pieces(np.concatenate(parts, dtype=field.stored), offsets, shapes)
-
-
-def padded(shapes: Sequence[Sequence[int]], dims: int) -> IndexArray:
-    """Return shapes as rows of equal length, filled up with -1."""
-    rows = [[*shape, *[-1] * (dims - len(shape))] for shape in shapes]
-    return np.array(rows, np.int64).reshape(len(rows), dims)
-
-
-def empty(schema: Schema) -> list[Column]:
-    """Return the columns of no samples."""
-    return [
-        Rows(np.empty((0, *field.shape), field.stored))
-        if field.shape is not None
-        else Pieces(
-            np.empty(0, field.stored),
-            np.zeros(1, np.int64),
-            np.empty((0, field.dims), np.int64) if field.kind == "tensor" else None,
-        )
-        for field in schema.fields
-    ]
-
-
-def fitted(table: Table, schema: Schema) -> Table:
-    """Return a table under a wider schema: rows become pieces, shapes are filled up."""
-    columns: list[Column] = []
-    for field, column in zip(schema.fields, table.columns, strict=True):
-        if isinstance(column, Rows) and field.shape is None:
-            n, shape = len(column), column.values.shape[1:]
-            size = math.prod(shape)
-            shapes = padded([shape] * n, field.dims)
-            offsets = np.arange(n + 1, dtype=np.int64) * size
-            columns.append(Pieces(column.values.reshape(-1), offsets, shapes))
-        elif isinstance(column, Pieces) and column.shapes is not None:
-            missing = field.dims - column.shapes.shape[1]
-            shapes = np.pad(column.shapes, ((0, 0), (0, missing)), constant_values=-1)
-            columns.append(Pieces(column.values, column.offsets, shapes))
-        else:
-            columns.append(column)
-    return Table(schema, tuple(columns), table.length)

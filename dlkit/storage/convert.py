@@ -15,7 +15,7 @@ from typing import Any
 from dlkit.checks import check_bool
 from dlkit.datasets.base import read_samples
 from dlkit.datasets.combine import vectorised
-from dlkit.storage.columns import Table, fitted, tabulate
+from dlkit.storage.columns import Table
 from dlkit.storage.dataset import StoredDataset
 from dlkit.storage.files import Header, sync_folder
 from dlkit.storage.formats import (
@@ -26,6 +26,7 @@ from dlkit.storage.formats import (
     open_dataset,
 )
 from dlkit.storage.spool import Spool
+from dlkit.storage.tabulate import fitted, tabulate
 
 BLOCK_BYTES, BLOCK_SAMPLES = 8 << 20, 1024  # read at once, at most
 

@@ -16,10 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 from torch.utils import data as torch_data
 
-from dlkit.datasets.base import ArrayIndexed, Indices, as_index_array
-from dlkit.storage.columns import DamagedRecordError, IndexArray, Table, empty, from_values
+from dlkit.datasets.base import ArrayIndexed, GathersBatches, Indices, as_index_array
+from dlkit.storage.columns import DamagedRecordError, IndexArray, Table
 from dlkit.storage.files import Header, corrupt
 from dlkit.storage.grouping import joined
+from dlkit.storage.tabulate import empty, from_values
 
 
 class Reader(Protocol):
@@ -42,7 +43,7 @@ class Reader(Protocol):
         ...
 
 
-class StoredDataset(ArrayIndexed, torch_data.Dataset[Any]):
+class StoredDataset(ArrayIndexed, GathersBatches, torch_data.Dataset[Any]):
     """The samples in a file; `dlkit.storage.open_dataset` makes one.
 
     Samples come back as they were stored: tuples, dictionaries or single values, with numbers and
@@ -159,7 +160,7 @@ class ColumnReader:
     def read(self, indices: IndexArray) -> Table:
         """Gather from each part what it has, and put it into the order that was asked for."""
         if len(self.parts) == 1:
-            return self.parts[0].take(indices)
+            return self.parts[0].gather(indices)
         if not self.parts or not len(indices):
             return Table(self.header.schema, tuple(empty(self.header.schema)), len(indices))
         owners = np.searchsorted(self._starts, indices, side="right") - 1
@@ -176,7 +177,7 @@ class ColumnReader:
             return taken[0]
         back = np.empty(len(indices), np.int64)
         back[order] = np.arange(len(indices))
-        return joined(self.header.schema, taken).take(back)
+        return joined(self.header.schema, taken).gather(back)
 
     def verify(self) -> None:
         """Compare the checksums, then read every sample."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dlkit.storage.columns import DamagedRecordError, Table, tabulate
+from dlkit.storage.columns import DamagedRecordError, Table
 from dlkit.storage.dataset import ColumnReader, Reader, RecordReader
 from dlkit.storage.files import (
     Bytes,
@@ -31,6 +31,7 @@ from dlkit.storage.files import (
 )
 from dlkit.storage.grouping import values_of
 from dlkit.storage.schema import Field
+from dlkit.storage.tabulate import tabulate
 
 PROTOCOL = 4
 TITLE = pickle.dumps("dlkit pickle 1", PROTOCOL)

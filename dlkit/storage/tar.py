@@ -196,6 +196,8 @@ def _open_foreign(path: Path, mapped: Bytes) -> RecordReader:
     """Group the members by what stands before the first dot of their names."""
     groups: dict[str, dict[str, tuple[int, int]]] = {}
     for name, place, size in _members(path, mapped):
+        if name.startswith(f"{OWN}/"):
+            raise corrupt(path, "it is one of dlkit's, but does not end as they do")
         if any(re.fullmatch("__.*__", part) for part in PurePosixPath(name).parts[:1]):
             continue  # metadata
         folder, _, base = name.rpartition("/")
