@@ -19,12 +19,14 @@ Read in this order:
 """
 
 from dlkit.cache.base import Cache, CacheInfo, RandomTransformWarning
+from dlkit.cache.disk import DiskCache
 from dlkit.cache.fingerprint import FingerprintError, fingerprint
 from dlkit.cache.memory import MemoryCache
 
 __all__ = [
     "Cache",
     "CacheInfo",
+    "DiskCache",
     "FingerprintError",
     "MemoryCache",
     "RandomTransformWarning",

@@ -142,9 +142,19 @@ class Cache(ArrayIndexed, GathersBatches, torch_data.Dataset[Any]):
                 break
         else:
             return False
-        self._watched = _attributes(self.dataset)
+        self._rewatch()
         before_key, self.key = self.key, self._find_key()
         return self.key != before_key
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_watched"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._rewatch()  # the addresses of before were those of another process
+
+    def _rewatch(self) -> None:
+        self._watched = _attributes(self.dataset)
 
     # ---- reading the dataset below --------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Counts that many processes and threads add to without waiting for each other.
 
-thread of a process -> a row of its own: [hits, misses]      total = sum over the rows
+thread of a process -> a row of its own: [hits, misses, ...]      total = sum over the rows
 """
 
 import os
@@ -14,7 +14,7 @@ NBYTES = ROWS * 64  # a cache line for each row, or writers would slow each othe
 
 
 class Counts:
-    """Hits and misses in shared memory.
+    """Hits, misses, samples that were refused and samples that were damaged, in shared memory.
 
     Args:
         region: whose lock is held while a row is given out.
@@ -27,7 +27,7 @@ class Counts:
         >>> counts = Counts(region, region.memory[:NBYTES], number)
         >>> counts.add(3, 1)
         >>> counts.total()
-        (3, 1)
+        [3, 1, 0, 0]
     """
 
     def __init__(self, region: Region, memory: Bytes, given_out: memoryview) -> None:
@@ -36,13 +36,16 @@ class Counts:
         self._given_out = given_out
         self._mine = _Mine()
 
-    def add(self, hits: int, misses: int) -> None:
-        """Count reads of this thread."""
+    def add(self, hits: int = 0, misses: int = 0, refused: int = 0, damaged: int = 0) -> None:
+        """Count what this thread has met."""
         row = self._mine.row
         if row is None or self._mine.pid != os.getpid():
             row = self._new_row()
         row[0] += hits
         row[1] += misses
+        if refused or damaged:
+            row[2] += refused
+            row[3] += damaged
 
     def _new_row(self) -> memoryview:
         with self._region.lock():
@@ -53,11 +56,10 @@ class Counts:
         self._mine.row, self._mine.pid = row, os.getpid()
         return row
 
-    def total(self) -> tuple[int, int]:
-        """Return how many reads hit and how many missed, in all processes together."""
+    def total(self) -> list[int]:
+        """Return hits, misses, refused and damaged samples of all processes together."""
         used = min(self._given_out[0], ROWS)
-        hits, misses = self._rows[:used, :2].sum(0).tolist()
-        return hits, misses
+        return [int(number) for number in self._rows[:used, :4].sum(0)]
 
 
 class _Mine(threading.local):

@@ -316,6 +316,8 @@ def _global_names(code: types.CodeType) -> set[str]:
 def _is_library(value: Any) -> bool:
     """Whether a function or class comes with Python or an installed package, not from the user."""
     name = getattr(value, "__module__", None) or "builtins"
+    if name == "__main__":  # whose file may be that of a launcher
+        return False
     module = sys.modules.get(name)
     if name.split(".")[0] in ("dlkit", "builtins", "torch", "numpy"):
         return True

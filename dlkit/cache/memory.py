@@ -86,7 +86,7 @@ class MemoryCache(Cache):
     def info(self) -> CacheInfo:
         """Return what the cache holds and what it was asked for, in all processes together."""
         header = self._table.header
-        hits, misses = self._table.counts.total()
+        hits, misses, *_ = self._table.counts.total()
         return CacheInfo(
             hits,
             misses,
@@ -173,12 +173,13 @@ def _together(
     parts: list[tuple[Any, tuple[Layout, list[Any]] | None]],
 ) -> Sequence[Any]:
     """Put samples that were found and samples that were read into the order of the batch."""
-    layouts = {apart[0] if apart else None for _, apart in parts}
-    if layout is not None:
-        layouts.add(layout)
-    if len(layouts) == 1 and (common := layouts.pop()) is not None and not _is_list(found):
+    layouts: list[Layout | None] = [layout] if layout is not None else []
+    layouts += [apart[0] if apart else None for _, apart in parts]
+    held = found.columns if isinstance(found, Columns | Rows) else ()
+    common = layouts[0] if layouts else None
+    alike = all(other == common for other in layouts[1:]) and (held or not found)
+    if alike and common is not None:
         columns = []
-        held = found.columns if isinstance(found, Columns | Rows) else ()
         for number, leaf in enumerate(common.leaves):
             column = new_column(leaf, len(there))
             if held:
@@ -189,7 +190,3 @@ def _together(
         return as_samples(common, columns)
     given, read = iter(found), iter(parts)
     return [next(given) if hit else next(read)[0] for hit in there.tolist()]
-
-
-def _is_list(found: Sequence[Any]) -> bool:
-    return isinstance(found, list) and len(found) > 0

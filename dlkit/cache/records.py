@@ -201,7 +201,11 @@ class Rows(Gathered):
 
 def as_samples(layout: Layout, columns: Sequence[Tensor]) -> Sequence[Any]:
     """Return gathered columns as the sequence of samples that the fastest collating knows."""
-    return Columns(*columns) if layout.is_tuple_of_tensors else Rows(layout, columns)
+    if layout.is_tuple_of_tensors:
+        return Columns(*columns)
+    rows = Rows(layout, columns)
+    # PyTorch's collating wants a list of tensors, and nothing else, where a sample is a tensor.
+    return list(rows) if type(layout.tree) is int else rows
 
 
 def new_column(leaf: Leaf, count: int) -> Tensor:

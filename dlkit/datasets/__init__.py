@@ -1,8 +1,8 @@
 """Datasets: the protocols, the vectorised building blocks, and three sources of images.
 
 Read `base` first (what a dataset is), then `tensors` and `rows` (the gather that makes it fast) and
-`combine`, `strings` for a million of them, then the sources: `digits` (which imports scikit-learn when called), `mnist` (with `idx`
-and `download`) and `synthetic`.
+`combine`, `strings` for a million of them, then the sources: `digits` (which imports scikit-learn
+when called), `mnist` (with `idx` and `download`) and `synthetic`.
 """
 
 from torch.utils.data import Dataset, IterableDataset

@@ -129,8 +129,8 @@ class PackedStrings(ArrayIndexed, Sequence[str]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PackedStrings):
             return NotImplemented
-        pairs = zip(self._arrays, other._arrays, strict=True)
-        return all(np.array_equal(one, another) for one, another in pairs)
+        (data, ends), (other_data, other_ends) = self._arrays, other._arrays
+        return np.array_equal(ends, other_ends) and np.array_equal(data, other_data)
 
     __hash__ = None  # type: ignore[assignment]  # compares by content, like a list
 
