@@ -8,12 +8,14 @@ from dlkit.lab.batching import BatchingExplorer
 from dlkit.lab.explorer import Explorer
 from dlkit.lab.output import stderr_of_children
 from dlkit.lab.shuffling import ShuffleExplorer
+from dlkit.lab.storage import StorageExplorer
 from dlkit.lab.workers import WorkersExplorer
 
 __all__ = [
     "BatchingExplorer",
     "Explorer",
     "ShuffleExplorer",
+    "StorageExplorer",
     "WorkersExplorer",
     "stderr_of_children",
 ]
