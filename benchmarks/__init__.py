@@ -4,4 +4,5 @@ python -m benchmarks.ddp           training on two ranks, against one process
 python -m benchmarks.loader        the loader in one process, against PyTorch's
 python -m benchmarks.workers       the loader with workers, against PyTorch's
 python -m benchmarks.soak          a long run with workers: nothing may grow
+python -m benchmarks.storage       storage formats, against their own libraries and other projects
 """

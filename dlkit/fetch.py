@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlkit.collate import default_collate
-from dlkit.datasets.base import Columns, as_list, samples_reader
+from dlkit.datasets.base import Columns, Gathered, GathersBatches, as_list, samples_reader
 from dlkit.datasets.combine import Subset, vectorised
 from dlkit.datasets.tensors import TensorDataset
 from dlkit.failures import SampleError
@@ -110,7 +110,7 @@ def _reads_rows(dataset: Any) -> bool:
     """Whether what the dataset reads is already the batch, and nobody else ever sees it."""
     while type(dataset) is Subset:
         dataset = dataset.dataset
-    return type(dataset) is TensorDataset
+    return type(dataset) is TensorDataset or isinstance(dataset, GathersBatches)
 
 
 def skipping(
@@ -149,7 +149,7 @@ def skipping(
 
 def for_collate(samples: Any, collate_fn: Callable[[Any], Any]) -> Any:
     """Give a user's `collate_fn` a list, which it may sort or append to, instead of columns."""
-    if type(samples) is Columns and collate_fn is not default_collate:
+    if collate_fn is not default_collate and isinstance(samples, Columns | Gathered):
         return list(samples)
     return samples
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import dlkit
-from benchmarks import measure, processes, samples, soak, workers
+from benchmarks import measure, processes, samples, soak, storage, workers
 
 needs_proc = pytest.mark.skipif(
     not processes.can_measure_memory(), reason="needs Linux's /proc/self/smaps_rollup"
@@ -346,3 +346,41 @@ def test_the_soak_runs_and_ends_with_a_verdict(method, tmp_path, project) -> Non
     assert figures["moments"][-1]["batches"] > 140
     children = [moment["held"]["children"] for moment in figures["moments"]]
     assert (min(children) >= 2) if method == "process" else (max(children) == 0)
+
+
+def test_the_storage_benchmark_compares_every_format_and_holds_two_against_a_bar(tmp_path) -> None:
+    files = storage.Files(tmp_path, quick=True)
+    rows = []
+    for format in storage.FORMATS:
+        rows += storage.throughput(files, format, "small", "shuffled", rounds=1)
+    rows += storage.throughput(files, "arrow", "jpeg", "in order", rounds=1)
+    assert {row.workload.split(",")[0] for row in rows if row.bar == 5.0} == {"memmap", "arrow"}
+    assert all(row.median > 0 for row in rows)
+
+
+def test_the_storage_benchmark_runs_against_the_peers_that_are_installed(tmp_path, project) -> None:
+    target = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.storage", "--quick", "--only", "peers-small", "--json",
+         str(target)],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    candidates = {row["candidate"] for row in json.loads(target.read_text())["rows"]}
+    assert "webdataset" in candidates
+    assert "litdata is not installed" in done.stdout or "litdata" in candidates
+
+
+def test_plain_readers_and_ours_read_the_same_samples(tmp_path) -> None:
+    files = storage.Files(tmp_path, quick=True)
+    for kind in ("small", "jpeg"):
+        for format, plain in storage.READERS.items():
+            path = files.path(format, kind)
+            theirs = plain(path, files.count(kind), storage.KINDS[kind][0])
+            ours = storage.open_dataset(path, trusted=True)
+            for index in (63, 0):
+                (image, label), (other, number) = theirs[index], ours[index]
+                assert label == int(number)
+                assert image == other if kind == "jpeg" else torch.equal(image, other)

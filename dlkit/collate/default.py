@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data._utils.collate import default_collate_fn_map as _torch_registry
 
-from dlkit.datasets.base import Columns
+from dlkit.datasets.base import Columns, Gathered
 from dlkit.memory import here, prepared_array, prepared_tensor
 from dlkit.structure import like_dataclass, like_mapping, like_sequence
 
@@ -73,6 +73,9 @@ def default_collate(samples: Sequence[Any]) -> Any:
     """
     if type(samples) is Columns:
         return list(samples.columns)
+    # A user's rule for numbers, say, is for the samples one by one.
+    if isinstance(samples, Gathered) and not _registry:
+        return samples.collated()
     try:
         return collate_nested(samples)
     except ClashError as clash:

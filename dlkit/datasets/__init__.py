@@ -1,8 +1,8 @@
 """Datasets: the protocols, the vectorised building blocks, and three sources of images.
 
 Read `base` first (what a dataset is), then `tensors` and `rows` (the gather that makes it fast) and
-`combine`, then the sources: `digits` (which imports scikit-learn when called), `mnist` (with `idx`
-and `download`) and `synthetic`.
+`combine`, `strings` for a million of them, then the sources: `digits` (which imports scikit-learn
+when called), `mnist` (with `idx` and `download`) and `synthetic`.
 """
 
 from torch.utils.data import Dataset, IterableDataset
@@ -18,6 +18,7 @@ from dlkit.datasets.combine import (
 from dlkit.datasets.digits import digits
 from dlkit.datasets.idx import DatasetCorruptError
 from dlkit.datasets.mnist import DatasetUnavailableError, mnist
+from dlkit.datasets.strings import PackedStrings
 from dlkit.datasets.synthetic import Cost, SyntheticImages, synthetic_images
 from dlkit.datasets.tensors import TensorDataset
 
@@ -30,6 +31,7 @@ __all__ = [
     "DatasetUnavailableError",
     "IterableDataset",
     "MapDataset",
+    "PackedStrings",
     "Subset",
     "SyntheticImages",
     "TensorDataset",

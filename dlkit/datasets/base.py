@@ -80,6 +80,25 @@ class Columns(Sequence[tuple[Tensor, ...]]):
         return zip(*(column.unbind(0) for column in self.columns), strict=True)
 
 
+class Gathered(Sequence[Any]):
+    """Samples of any form that were read together and need no more collating.
+
+    Like `Columns` they are a sequence of samples, for any `collate_fn`; dlkit's `default_collate`
+    asks for the batch instead. A subclass has `__len__`, `__getitem__` and `collated`.
+    """
+
+    def collated(self) -> Any:
+        """Return the batch that `default_collate` would make of the samples."""
+        raise NotImplementedError(f"{type(self).__name__} must define collated")
+
+
+class GathersBatches:
+    """Marks datasets whose `__getitems__` writes a batch straight to where the loader wants it.
+
+    They ask `dlkit.memory` for a place, and keep nothing of what they return.
+    """
+
+
 class ArrayIndexed:
     """Marks dlkit's own `__getitems__`, which take a NumPy array as well as a list of integers.
 

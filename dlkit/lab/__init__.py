@@ -9,6 +9,7 @@ from dlkit.lab.explorer import Explorer
 from dlkit.lab.live_timeline import LiveTimeline
 from dlkit.lab.output import stderr_of_children
 from dlkit.lab.shuffling import ShuffleExplorer
+from dlkit.lab.storage import StorageExplorer
 from dlkit.lab.workers import WorkersExplorer
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Explorer",
     "LiveTimeline",
     "ShuffleExplorer",
+    "StorageExplorer",
     "WorkersExplorer",
     "stderr_of_children",
 ]
