@@ -57,7 +57,9 @@ class StreamDataset(torch_data.IterableDataset[Any]):
         self._left: deque[Any] = deque()  # taken from the stream, and not yet of any epoch
 
     def _new_pipeline(self) -> Pipeline:
-        return Pipeline(self.source, max_batch=256, max_delay=0.0, **self.options)
+        capacity = self.options.get("capacity", 256)
+        most = min(capacity, 256) if isinstance(capacity, int) and capacity > 0 else 256
+        return Pipeline(self.source, max_batch=most, max_delay=0.0, **self.options)
 
     @property
     def pipeline(self) -> Pipeline:

@@ -10,13 +10,15 @@ for a batch, would cost more than all the rest.
 
 import asyncio
 import threading
+import time
 import warnings
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dlkit.streaming.checks import EndOfStream, StalledError, StreamError
 from dlkit.streaming.clock import Clock
-from dlkit.streaming.flow import Flow
+from dlkit.streaming.flow import Flow, Ticket
 from dlkit.streaming.preprocess import Preprocess
 from dlkit.streaming.restart import Watchdog
 from dlkit.streaming.sources import Source
@@ -27,7 +29,25 @@ from dlkit.structure import count_bytes
 _LOOK = 0.1  # seconds after which a thread that waits for the source looks whether to stop
 _PATIENCE = 2.0  # seconds that threads have to end; one inside a user's iterator may not
 
+_STAGE = 64  # items of a generator that may lie where nobody has taken them in
+_TICKET = 0.002  # seconds that a worker's list of items should take
+_LARGEST = 256  # items in such a list
+
 OnStall = str  # "raise", "warn" or "restart"
+
+
+class Staged:
+    """Items that a generator has yielded, and when; appended by one thread, taken by any."""
+
+    def __init__(self) -> None:
+        self.items: deque[Any] = deque()
+        self.times: deque[float] = deque()
+
+    def take(self) -> tuple[list[Any], list[float]]:
+        """Return all that lies there."""
+        count = len(self.items)
+        items = [self.items.popleft() for _ in range(count)]
+        return items, [self.times.popleft() for _ in range(count)]
 
 
 class Engine:
@@ -76,7 +96,16 @@ class Engine:
         self._reading = 0  # which opening of the source counts; a later one replaces it
         self._source_ended = False
         self._failure: BaseException | None = None
+        self._draining = False
         self.started = self.stopping = False
+        # Items of a generator, not under the lock; see `_pump_items`.
+        self._staged = Staged()
+        self._stage = max(min(_STAGE, self._capacity()), 1)
+        self._want = self._stage
+
+    def _capacity(self) -> int:
+        flow = self.flow
+        return (flow.batcher.buffer if flow.entry is None else flow.entry).capacity
 
     # ---- start ----------------------------------------------------------------------------------
 
@@ -95,7 +124,8 @@ class Engine:
     def _start_reading(self) -> None:
         self.source = self._open()
         self._reading += 1
-        self._start_thread(self._pump, "dlkit source", self.source, self._reading)
+        self._staged = Staged()
+        self._start_thread(self._pump, "dlkit source", self.source, self._reading, self._staged)
 
     def _start_thread(self, target: Callable[..., None], name: str, *args: Any) -> None:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
@@ -104,23 +134,14 @@ class Engine:
 
     # ---- the source's thread --------------------------------------------------------------------
 
-    def _pump(self, source: Source, reading: int) -> None:
+    def _pump(self, source: Source, reading: int, staged: Staged) -> None:
         failure: BaseException | None = None
         try:
-            while True:
-                items = source.read(self._read, _LOOK)
-                with self.lock:
-                    if self.stopping or reading != self._reading:
-                        self.flow.produced += len(items)
-                        self.flow.drop("stopped", len(items))
-                        return
-                    if self._failure is not None or self._source_ended:
-                        # Somebody has decided meanwhile that this was the end.
-                        self._take_in(items)
-                        break
-                    if items:
-                        self._take_in(items)
-                        self._wait_for_room(reading)
+            items = source.items()
+            if items is not None:
+                self._pump_items(items, reading, staged)
+            else:
+                self._pump_lists(source, reading)
         except EndOfStream:
             pass
         except BaseException as error:
@@ -129,30 +150,67 @@ class Engine:
         finally:
             source.close()
             with self.lock:
+                self._go_on_with(*staged.take(), reading)
                 if reading == self._reading:
                     self._failure = self._failure or failure
                     self._source_ended = True
                     self._announce()
                     self._work.notify_all()
 
-    def _take_in(self, items: list[Any]) -> None:
+    def _pump_lists(self, source: Source, reading: int) -> None:
+        while True:
+            items = source.read(self._read, _LOOK)
+            with self.lock:
+                if not self._go_on_with(items, None, reading):
+                    return
+
+    def _pump_items(self, items: Iterator[Any], reading: int, staged: Staged) -> None:
+        """Read an iterator item by item, and take the lock only when somebody wants items.
+
+        It must not wait for the next item while it holds one; so items lie where the others can
+        take them themselves, with the times at which they came.
+        """
+        now, note, stage = self.clock.now, staged.times.append, staged.items.append
+        lying = staged.items
+        for item in items:
+            note(now())  # first, so that there is a time for each item that is seen
+            stage(item)
+            if len(lying) >= self._want:
+                with self.lock:
+                    if not self._go_on_with(*staged.take(), reading):
+                        return
+
+    def _go_on_with(self, items: list[Any], arrived: list[float] | None, reading: int) -> bool:
+        """Take items in, wait until there is room for more, and say whether to go on."""
+        if self.stopping or reading != self._reading:
+            self.flow.produced += len(items)
+            self.flow.drop("stopped", len(items))
+            return False
+        if items:
+            self._take_in(items, arrived)
+        if self._draining or self._source_ended:
+            return False
+        while self.flow.blocked and not self.stopping and reading == self._reading:
+            self._room.wait(_LOOK)
+        return True
+
+    def _take_in(self, items: list[Any], arrived: list[float] | None = None) -> None:
         now = self.clock.now()
-        if not items:
-            return
+        self._want = self._stage  # whoever waits is told now
         if self.watchdog is not None:
             self.watchdog.seen(now)
         self.item_bytes = max(self.item_bytes, _size(items[0]))
         self.arriving.add(len(items), now)
         before = len(self.flow.batcher.buffer)
-        self.flow.arrive(items, now)
+        self.flow.arrive(items, now, arrived)
         if self.flow.entry is None:
             self._announce_if_due(before)
         else:
             self._work.notify()
 
-    def _wait_for_room(self, reading: int) -> None:
-        while self.flow.blocked and not self.stopping and reading == self._reading:
-            self._room.wait(_LOOK)
+    def _take_staged(self) -> None:
+        if self._staged.items and not self.flow.blocked:
+            self._take_in(*self._staged.take())
 
     # ---- the workers' threads -------------------------------------------------------------------
 
@@ -161,15 +219,16 @@ class Engine:
         with self._preprocess.session() as run:
             while True:
                 with self.lock:
-                    ticket = self.flow.claim(self.clock.now(), self._workers)
-                    while ticket is None:
-                        if self.stopping or (self._source_ended and self.flow.idle):
-                            return
-                        self._work.wait(_LOOK)
-                        ticket = self.flow.claim(self.clock.now(), self._workers)
-                    self._room.notify()
+                    ticket = self._claim()
+                if ticket is None:
+                    return
+                start = time.perf_counter()
                 results, kept, error = run(ticket.items)
+                seconds = time.perf_counter() - start
                 with self.lock:
+                    # A ticket should take so little time that it holds up neither batch nor order.
+                    chunk = int(_TICKET * len(ticket.items) / max(seconds, 1e-9))
+                    self.flow.chunk = max(min(chunk, _LARGEST), 1)
                     before = len(self.flow.batcher.buffer)
                     self.flow.finish(ticket, results, self.clock.now(), kept)
                     if error is not None:
@@ -178,6 +237,21 @@ class Engine:
                     self._announce_if_due(before)
                     if self._source_ended:
                         self._announce()
+
+    def _claim(self) -> Ticket | None:
+        """Wait for items to preprocess; None when there will be no more. Locked."""
+        while True:
+            self._take_staged()
+            ticket = self.flow.claim(self.clock.now(), self._workers)
+            if ticket is not None:
+                self._room.notify()
+                return ticket
+            if self.stopping or (self._source_ended and self.flow.idle):
+                return None
+            self._want = 1
+            if self._staged.items and not self.flow.blocked:
+                continue  # they came before the source's thread could know that they are wanted
+            self._work.wait(_LOOK)
 
     def _fail(self, error: BaseException) -> None:
         """Read no more; what is in flight is still delivered, then the error is raised."""
@@ -199,6 +273,8 @@ class Engine:
             raise EndOfStream
         if self.guard is not None:
             self.flow.batcher.limit = self.guard.update(now)
+        if self.flow.entry is None:
+            self._take_staged()
         if self._source_ended and self.flow.idle:
             self.flow.batcher.end()
         batch = self.flow.poll(now)
@@ -215,6 +291,12 @@ class Engine:
         if not self._source_ended:
             self._look_for_a_stall(now)
         due = self.flow.batcher.due()
+        if self.flow.entry is None:
+            # The first item starts the timer; the others are wanted when they fill the batch.
+            missing = self.flow.batcher.size - len(self.flow.batcher.buffer)
+            self._want = 1 if due is None else max(min(missing, self._stage), 1)
+            if len(self._staged.items) >= self._want and not self.flow.blocked:
+                return None, 0.0
         looks = [] if due is None else [due - now]
         if self.watchdog is not None and (when := self.watchdog.due()) is not None:
             looks.append(when - now)
@@ -265,6 +347,7 @@ class Engine:
         """Read no more, and let everything that has come be delivered."""
         with self.lock:
             self._source_ended = self._source_ended or not self.started
+            self._draining, self._want = True, 1
             source = self.source
         if source is not None:
             source.close()
@@ -272,7 +355,7 @@ class Engine:
     def stop(self) -> bool:
         """End all threads, count what was in flight as dropped, and return whether all ended."""
         with self.lock:
-            self.stopping = True
+            self.stopping, self._want = True, 1
             source = self.source
             self._announce()
             self._room.notify_all()
@@ -283,6 +366,9 @@ class Engine:
             if thread is not threading.current_thread():
                 thread.join(_PATIENCE)
         with self.lock:
+            items, _ = self._staged.take()
+            self.flow.produced += len(items)
+            self.flow.drop("stopped", len(items))
             self.flow.clear("stopped")
             late = [thread.name for thread in self._threads if thread.is_alive()]
             self._threads = [thread for thread in self._threads if thread.is_alive()]

@@ -11,6 +11,7 @@ delivered, dropped and counted, or in one of them.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from dlkit.checks import check_positive_int
@@ -64,13 +65,21 @@ class Flow:
 
     # ---- in ---------------------------------------------------------------------------------
 
-    def arrive(self, items: Sequence[Any], now: float) -> None:
-        """Take what the source has produced; `blocked` says whether it should wait now."""
+    def arrive(
+        self, items: Sequence[Any], now: float, arrived: Sequence[float] | None = None
+    ) -> None:
+        """Take what the source has produced; `blocked` says whether it should wait now.
+
+        Args:
+            items: in order.
+            now: the time in seconds.
+            arrived: when each item came, if not now.
+        """
         self.produced += len(items)
-        taken = 0
-        if not self._hand:
-            taken = self._door.offer(items, now)
-        self._hand.extend((item, now) for item in items[taken:])
+        taken = 0 if self._hand else self._door.offer(items, now, arrived)
+        if taken < len(items):
+            times = repeat(now) if arrived is None else arrived[taken:]
+            self._hand.extend(zip(items[taken:], times, strict=False))
 
     def let_in(self, now: float) -> None:
         """Let in what waits at the door, as far as there is room now."""

@@ -121,8 +121,7 @@ class Pipeline:
             door = Buffer(capacity, policy, max_age, seed)
             # What is preprocessed is only a few batches ahead: the queue is where the policy is.
             batcher = Batcher(sizing, max(2 * max_batch, 64), max_age=max_age)
-        steady = Steady(RealClock() if clock is None else clock)
-        self._clock = steady
+        self._clock: Clock = RealClock() if clock is None else Steady(clock)
         self._pool, self._lease = pool, None
         self._timeout = timeout
         self._workers = workers if preprocess is not None else 0
@@ -132,7 +131,7 @@ class Pipeline:
             self._opener(source, restart, on_stall if stall_after is not None else ""),
             Flow(batcher, door),
             None if preprocess is None else Preprocess(preprocess, vectorised, on_error),
-            steady,
+            self._clock,
             workers,
             READ,
             None if stall_after is None else Watchdog(stall_after),
@@ -156,6 +155,10 @@ class Pipeline:
         self._restarting = Restarting(source, restart)
         restarting = self._restarting
         return lambda: restarting
+
+    def start(self) -> None:
+        """Start reading now; taking the first batch would do so too."""
+        self._engine.start()
 
     # ---- taking batches -------------------------------------------------------------------------
 
@@ -303,7 +306,7 @@ class Pipeline:
                 restarts=engine.stall_restarts
                 + (0 if self._restarting is None else self._restarting.restarts),
                 stalls=0 if engine.watchdog is None else engine.watchdog.stalls,
-                clock_jumps=self._clock.jumps,
+                clock_jumps=getattr(self._clock, "jumps", 0),
                 memory=memory,
                 memory_bound=self._bound() if engine.item_bytes else None,
             )

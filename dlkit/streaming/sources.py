@@ -40,6 +40,10 @@ class Source:
         """
         raise NotImplementedError(f"{type(self).__name__} must define read")
 
+    def items(self) -> Iterator[Any] | None:
+        """Return an iterator, if the source has no faster way to hand over its items."""
+        return None
+
     def close(self) -> None:
         """Give back what the source holds; a `read` that waits returns or raises."""
 
@@ -81,6 +85,14 @@ class IterableSource(Source):
         if not items:
             raise EndOfStream
         return items
+
+    def items(self) -> Iterator[Any] | None:
+        """Return the iterator itself, if its items come one at a time."""
+        if not self._live or self._closed:
+            return None
+        if self._iterator is None:
+            self._iterator = iter(self._data)
+        return self._iterator
 
     def close(self) -> None:
         """End the stream; a generator that is not running is closed with it."""
