@@ -59,6 +59,8 @@ def nothing_is_left_behind():
         if thread.name.startswith("dlkit"):
             thread.join(WAIT)
     assert [t.name for t in threading.enumerate() if t.name.startswith("dlkit")] == []
+    if psutil.Process().num_fds() > descriptors:
+        gc.collect()  # a loader of PyTorch's that failed is freed only so
     assert psutil.Process().num_fds() <= descriptors
 
 

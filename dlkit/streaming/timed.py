@@ -195,6 +195,7 @@ class Replay(TimedSource):
             `Stamped`.
         speed: 2 plays twice as fast, 0.5 at half the speed.
         clock: whose time; the machine's by default.
+        begin: the stamp at which playing begins; the first item's by default.
 
     Raises:
         ValueError: if speed is not above 0, or, when its turn comes, a stamp is not finite.
@@ -213,6 +214,7 @@ class Replay(TimedSource):
         stamps: Sequence[float] | None = None,
         speed: float = 1.0,
         clock: Clock | None = None,
+        begin: float | None = None,
     ) -> None:
         super().__init__(clock)
         check_positive("speed", speed, "times as fast")
@@ -224,7 +226,7 @@ class Replay(TimedSource):
         self._speed = speed
         self._items: Iterator[Any] = iter(data)
         self._stamps: Iterator[float] | None = None if stamps is None else iter(stamps)
-        self._first: float | None = None
+        self._first = None if begin is None else check_stamp("begin", begin)
         self._last = 0.0
 
     def advance(self) -> tuple[float, Any] | None:
