@@ -43,11 +43,11 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument("system", choices=("digits", "driving"), help="which one")
     parser.add_argument("--seconds", type=above_zero, default=16.0, help="how long (default: 16)")
     parser.add_argument("--policy", choices=POLICIES, default="drop_oldest",
-                        help="what happens where there is no room (default: drop_oldest)")  # fmt: skip
+                        help="what goes where there is no room (default: drop_oldest)")  # fmt: skip
     digits = parser.add_argument_group("digits")
     digits.add_argument("--rate", type=above_zero, default=200.0, help="frames/s (default: 200)")
     digits.add_argument("--objective", type=above_zero, default=0.05,
-                        help="seconds that 99 %% of the answers may take (default: 0.05)")  # fmt: skip
+                        help="seconds that 99 %% of answers may take (default: 0.05)")  # fmt: skip
     digits.add_argument("--fixed", type=int, metavar="N", help="batches of N instead")
     digits.add_argument("--ramp", action="store_true", help="double the rate every 5 seconds")
     driving = parser.add_argument_group("driving")

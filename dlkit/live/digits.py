@@ -59,7 +59,7 @@ class Moment:
     stats: Stats
 
 
-def train_recogniser(epochs: int = 4, seed: int = 0) -> nn.Module:
+def train_recogniser(epochs: int = 2, seed: int = 0) -> nn.Module:
     """Train the small CNN on the training digits; a few seconds on a laptop.
 
     Args:
