@@ -6,6 +6,7 @@ the answer.
 
 from dlkit.lab.batching import BatchingExplorer
 from dlkit.lab.explorer import Explorer
+from dlkit.lab.live import LiveDigitsWidget
 from dlkit.lab.live_timeline import LiveTimeline
 from dlkit.lab.output import stderr_of_children
 from dlkit.lab.shuffling import ShuffleExplorer
@@ -15,6 +16,7 @@ from dlkit.lab.workers import WorkersExplorer
 __all__ = [
     "BatchingExplorer",
     "Explorer",
+    "LiveDigitsWidget",
     "LiveTimeline",
     "ShuffleExplorer",
     "StorageExplorer",

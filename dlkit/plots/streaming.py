@@ -1,0 +1,336 @@
+"""Pictures of live streams: latency under load, policies side by side, what a tolerance costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from dlkit.live.digits import Moment
+from dlkit.live.driving import Drive, Overload, Tolerance
+from dlkit.plots.style import ALERT, FAINT, INK, MUTED, Picture, colour, new_figure, tidy
+from dlkit.streaming.align import Sample
+
+Steps = Sequence[tuple[float, float]]  # the load in items/s, and the p99 in seconds
+
+
+def under_load(
+    curves: Mapping[str, Steps], objective: float, capacity: float | None = None
+) -> Picture:
+    """Draw the p99 latency of several ways of batching over the load.
+
+    Args:
+        curves: Way of batching to its points: items/s, and seconds that 99 % of the items took at
+            most; NaN where none was answered.
+        objective: Seconds that should not be exceeded.
+        capacity: Items/s above which no way can keep up, if known.
+
+    Returns:
+        A figure; its caption says for each way up to and from which load it holds the objective.
+
+    Raises:
+        ValueError: If there is nothing to draw.
+
+    >>> ways = {"one": [(10, 0.01), (100, 0.5)], "many": [(10, 0.2), (100, 0.04)]}
+    >>> under_load(ways, objective=0.05).caption
+    'objective 50 ms, met by one at 10/s of 10 to 100/s; many at 100/s of 10 to 100/s'
+    """
+    if not curves or not all(curves.values()):
+        raise ValueError(f"curves must have a point each, got {dict(curves)!r}")
+    told = [f"{name} at {_where(points, objective)}" for name, points in curves.items()]
+    caption = f"objective {objective * 1e3:.0f} ms, met by {'; '.join(told)}"
+    figure = new_figure(8, 3.6, caption=caption)
+    axes = tidy(
+        figure.add_subplot(),
+        title=_finding(curves, objective, math.inf if capacity is None else capacity),
+        xlabel="load, items/s",
+        ylabel="p99 latency, ms",
+        grid="both",
+    )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for place, (name, points) in enumerate(curves.items()):
+        loads, seconds = np.array(points, dtype=float).T
+        marker, style = "osD^v"[place % 5], ("-", "--", ":", "-.")[place % 4]
+        axes.plot(
+            loads, seconds * 1e3, style, color=colour(place), marker=marker, label=name, linewidth=2
+        )
+    axes.axhline(objective * 1e3, color=ALERT, linewidth=1.2)
+    axes.annotate(
+        f"objective {objective * 1e3:.0f} ms", (1, objective * 1e3), color=ALERT, fontsize=9,
+        xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", va="center",
+    )  # fmt: skip
+    if capacity is not None:
+        axes.axvspan(capacity, axes.get_xlim()[1], color=FAINT, alpha=0.6, zorder=0, linewidth=0)
+        axes.text(
+            capacity * 1.03, axes.get_ylim()[1], "overload", va="top", color=MUTED, fontsize=9
+        )
+    ticks = sorted({load for points in curves.values() for load, _ in points})
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.minorticks_off()
+    _plain_log(axes)
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _finding(curves: Mapping[str, Steps], objective: float, capacity: float) -> str:
+    holds = [
+        name
+        for name, points in curves.items()
+        if all(seconds <= objective for load, seconds in points if load < capacity)
+    ]
+    who = " and ".join(holds) if holds else "none"
+    return f"The objective is held at every load under capacity by: {who}"
+
+
+def _where(points: Steps, objective: float) -> str:
+    met = [load for load, seconds in points if seconds <= objective]
+    loads = [load for load, _ in points]
+    found = ", ".join(f"{load:,.0f}" for load in met) or "none"
+    return f"{found}/s of {min(loads):,.0f} to {max(loads):,.0f}/s"
+
+
+def _plain_log(axes: Axes) -> None:
+    """Label a logarithmic axis of milliseconds by plain numbers."""
+    low, high = axes.get_ylim()
+    ticks = [
+        base * 10.0**power
+        for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for base in (1, 3)
+    ]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    axes.set_yticks(shown, [f"{tick:g}" for tick in shown])
+
+
+def latency_and_throughput(
+    points: Sequence[tuple[int, float, float]], objective: float | None = None
+) -> Picture:
+    """Draw what larger batches give and take.
+
+    Args:
+        points: Items in a batch, items/s while nothing waits, and seconds for one batch.
+        objective: Seconds that should not be exceeded, if there is such a limit.
+
+    Returns:
+        A figure; its caption holds sizes and no measured number, so that it is the same everywhere.
+
+    Raises:
+        ValueError: If there is nothing to draw.
+
+    >>> latency_and_throughput([(1, 100, 0.01), (8, 400, 0.02)]).caption
+    'throughput and time of a batch for 2 sizes from 1 to 8'
+    """
+    if not points:
+        raise ValueError("points must hold at least one batch size, got none")
+    sizes, rates, seconds = (list(column) for column in zip(*points, strict=True))
+    caption = (
+        f"throughput and time of a batch for {len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
+    )
+    figure = new_figure(8, 3.0, caption=caption)
+    left, right = figure.subplots(1, 2)
+    for axes, values, label, shade in (
+        (left, rates, "throughput, items/s", colour(0)),
+        (right, [second * 1e3 for second in seconds], "time of a batch, ms", colour(5)),
+    ):
+        tidy(axes, xlabel="items in a batch", ylabel=label, grid="y")
+        axes.plot(sizes, values, color=shade, marker="o", linewidth=2)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.set_ylim(bottom=0)
+        axes.minorticks_off()
+    if objective is not None:
+        right.axhline(objective * 1e3, color=INK, linewidth=1)
+        right.text(sizes[0], objective * 1e3, f"{objective * 1e3:.0f} ms", va="bottom", fontsize=9)
+    return figure
+
+
+def policies(results: Sequence[Overload]) -> Picture:
+    """Draw what each back-pressure policy loses, how late it is, and when it learns of a danger.
+
+    Args:
+        results: One of each policy.
+
+    Returns:
+        A figure; its caption has the numbers.
+
+    Raises:
+        ValueError: If there is nothing to draw.
+    """
+    if not results:
+        raise ValueError("results must hold at least one policy, got none")
+    told = [
+        f"{one.policy}: {one.counts.lost} of {one.counts.produced} dropped, p99 {one.p99:.2f} s, "
+        f"danger told after {one.reaction:.2f} s"
+        for one in results
+    ]
+    figure = new_figure(9, 2.4, caption="; ".join(told))
+    names = [one.policy for one in results]
+    for place, (title, values, form) in enumerate(
+        (
+            (
+                "samples dropped, %",
+                [100 * o.counts.lost / o.counts.produced for o in results],
+                "{:.0f}",
+            ),
+            ("p99 latency, s", [one.p99 for one in results], "{:.2f}"),
+            ("danger told after, s", [one.reaction for one in results], "{:.2f}"),
+        )
+    ):
+        axes = tidy(figure.add_subplot(1, 3, place + 1), title=title)
+        finite = [value if math.isfinite(value) else 0.0 for value in values]
+        axes.barh(names, finite, color=colour(place), height=0.62)
+        for row, value in enumerate(values):
+            text = form.format(value) if math.isfinite(value) else "never"
+            axes.annotate(
+                text, (finite[row], row), xytext=(3, 0), textcoords="offset points", va="center",
+                fontsize=9, color=INK,
+            )  # fmt: skip
+        axes.set_xlim(0, max([*finite, 1e-9]) * 1.22)
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0, labelcolor=INK, labelleft=place == 0)
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+    return figure
+
+
+def tolerances(results: Sequence[Tolerance]) -> Picture:
+    """Draw what a tolerance keeps, how long it waits, and how wrong its samples are.
+
+    Args:
+        results: One of each tolerance, ascending.
+
+    Returns:
+        A figure; its caption has the numbers of the first and the last one.
+
+    Raises:
+        ValueError: If there is nothing to draw.
+    """
+    if not results:
+        raise ValueError("results must hold at least one tolerance, got none")
+    told = [
+        f"{one.seconds * 1e3:.0f} ms keeps {100 * one.kept:.0f} % of the samples, waits "
+        f"{one.wait99 * 1e3:.0f} ms for 99 % of them, and is {one.error * 100:.0f} cm wrong"
+        for one in (results[0], results[-1])
+    ]
+    figure = new_figure(9, 2.8, caption="; ".join(told))
+    at = [one.seconds * 1e3 for one in results]
+    waits = [one.wait99 * 1e3 for one in results]
+    for place, (label, values) in enumerate(
+        (
+            ("samples kept, %", [100 * one.kept for one in results]),
+            ("p99 of the wait, ms", waits),
+            ("error of the gap, cm", [100 * one.error for one in results]),
+        )
+    ):
+        axes = tidy(
+            figure.add_subplot(1, 3, place + 1), title=label, xlabel="tolerance, ms", grid="y"
+        )
+        axes.plot(at, values, color=colour(place), marker="o", linewidth=2)
+        finite = [value for value in values if math.isfinite(value)]
+        axes.set_ylim(0, 1.08 * max([*finite, 1e-9]))
+    return figure
+
+
+def alignment(drive: Drive, samples: Sequence[Sample], start: float, end: float) -> Picture:
+    """Draw the items of all sensors over time, and lines between those that make a sample.
+
+    Args:
+        drive: What was recorded.
+        samples: What was made of it; their stamps are corrected for the clocks.
+        start: First second that is shown.
+        end: Last second.
+
+    Returns:
+        A figure; its caption counts items and samples.
+    """
+    sensors = ("camera", "lidar", "imu")
+    shown = [sample for sample in samples if start <= sample.stamp <= end]
+    inside = {
+        name: [item.stamp for _, item in drive.of(name) if start <= item.stamp <= end]
+        for name in sensors
+    }
+    counts = ", ".join(f"{len(stamps)} of the {name}" for name, stamps in inside.items())
+    lead, caption = inside["camera"], f"items by their own clocks: {counts}; {len(shown)} samples"
+    figure = new_figure(9, 2.4, caption=caption)
+    axes = tidy(figure.add_subplot(), xlabel="time stamp, s")
+    offsets = drive.offsets()
+    for row, name in enumerate(sensors):
+        axes.plot(inside[name], [row] * len(inside[name]), "|", color=colour(row), markersize=14,
+                  markeredgewidth=1.6)  # fmt: skip
+    for sample in shown:
+        for row, name in enumerate(sensors[1:], 1):
+            item = sample.items[name]
+            if item is not None:
+                begin = sample.stamp + offsets["camera"]
+                axes.plot([begin, item.stamp + offsets[name]], [0, row], color=MUTED, linewidth=0.7,
+                          alpha=0.8, zorder=0)  # fmt: skip
+    alone = sorted(set(lead) - {sample.stamp + offsets["camera"] for sample in shown})
+    near = [
+        stamp
+        for stamp in alone
+        if all(abs(stamp - offsets["camera"] - s.stamp) > 1e-6 for s in shown)
+    ]
+    axes.plot(near, [0] * len(near), "x", color=ALERT, markersize=7, label="in no sample")
+    axes.set_yticks(range(len(sensors)), sensors)
+    axes.set_ylim(len(sensors) - 0.6, -0.6)
+    axes.set_xlim(start, end)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    if near:
+        axes.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def live_digits(moments: Sequence[Moment], objective: float | None) -> Picture:
+    """Draw the last readings of the live digits: load, batches, queue, latency, drops.
+
+    Args:
+        moments: Readings, in order.
+        objective: Seconds that should not be exceeded, if there are any.
+
+    Returns:
+        A figure whose axes are placed by hand, so that it can follow twice a second.
+
+    Raises:
+        ValueError: If there is no reading.
+    """
+    if not moments:
+        raise ValueError("moments must hold at least one reading, got none")
+    seconds = [moment.seconds for moment in moments]
+    figure = new_figure(9, 3.6, caption=_in_words(moments[-1], objective), fixed=True)
+    places = [(0.07, 0.58), (0.56, 0.58), (0.07, 0.13), (0.56, 0.13)]
+    rate, size, wait, drops = (figure.add_axes((x, y, 0.42, 0.31)) for x, y in places)
+    tidy(rate, title="frames/s: set (grey), answered", grid="y")
+    rate.step(seconds, [m.rate for m in moments], color=MUTED, where="post", linewidth=1.2)
+    rate.plot(seconds, [m.stats.leaving for m in moments], color=colour(0), linewidth=2)
+    tidy(size, title="frames in a batch", grid="y")
+    size.plot(seconds, [m.batch for m in moments], color=colour(2), linewidth=2)
+    tidy(wait, title="latency, ms: p50, p95, p99", xlabel="seconds", grid="y")
+    for name, style in (("p50", ":"), ("p95", "--"), ("p99", "-")):
+        values = [getattr(moment.stats, name) * 1e3 for moment in moments]
+        wait.plot(seconds, values, style, color=colour(0), linewidth=1.8)
+    if objective is not None:
+        wait.axhline(objective * 1e3, color=ALERT, linewidth=1.2)
+    tidy(drops, title="waiting, and dropped since the reading before", xlabel="seconds", grid="y")
+    drops.plot(seconds, [m.stats.waiting + m.stats.ready for m in moments], color=colour(1), lw=1.8)
+    drops.plot(seconds, [m.dropped for m in moments], color=ALERT, linewidth=1.8, linestyle="--")
+    for axes in (rate, size, wait, drops):
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(seconds[0], max(seconds[-1], seconds[0] + 5))
+    return figure
+
+
+def _in_words(moment: Moment, objective: float | None) -> str:
+    stats = moment.stats
+    verdict = ""
+    if objective is not None and math.isfinite(stats.p99):
+        held = "holds" if stats.p99 <= objective else "misses"
+        verdict = f" ({held} the objective of {objective * 1e3:.0f})"
+    return (
+        f"{moment.seconds:.1f} s: set to {moment.rate:,.0f} frames/s, answering "
+        f"{stats.leaving:,.0f}/s in batches of {moment.batch:.1f}; waiting "
+        f"{stats.waiting + stats.ready}; p50 {stats.p50 * 1e3:.1f}, p95 {stats.p95 * 1e3:.1f}, "
+        f"p99 {stats.p99 * 1e3:.1f} ms{verdict}; dropped {stats.counts.lost}; "
+        f"right {100 * moment.accuracy:.0f} %"
+    )

@@ -1,0 +1,389 @@
+"""A live stream from its source to batches: what a user holds.
+
+    with Pipeline(camera, preprocess=resize, max_batch=64, objective=0.050) as batches:
+        for batch in batches:
+            answers = model(batch.items)
+
+`flow` is the machine behind it, `engine` its threads; here are the arguments, the three ways to
+take a batch (`for`, `async for`, `get`), the statistics, and the end.
+"""
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+from dlkit.checks import check_positive_int
+from dlkit.streaming.batcher import Batch, Batcher, choose_sizing
+from dlkit.streaming.buffer import Buffer
+from dlkit.streaming.checks import (
+    EndOfStream,
+    StreamError,
+    StreamTimeoutError,
+    check_choice,
+    check_not_negative,
+)
+from dlkit.streaming.clock import Clock, RealClock, Steady
+from dlkit.streaming.engine import Engine
+from dlkit.streaming.flow import Flow
+from dlkit.streaming.pool import BufferPool, Lease, stack_into
+from dlkit.streaming.preprocess import Preprocess
+from dlkit.streaming.restart import Backoff, Restarting, Watchdog
+from dlkit.streaming.sources import Source, as_source
+from dlkit.streaming.stats import Stats
+from dlkit.streaming.watch import Memory, MemoryGuard, read_memory
+
+READ = 256  # items that are read from a source at once, at most
+
+
+class Pipeline:
+    """Batches of a live stream, under a deadline and in bounded memory.
+
+    Args:
+        source: anything that `dlkit.streaming.as_source` takes.
+        preprocess: done with each item, in threads, and the order is kept; plain or `async`.
+        max_batch: items of a batch, at most.
+        max_delay: seconds that the oldest item of a batch may wait for others; 0.01 by default.
+        objective: seconds from arrival to answer that a percentile of the items should stay under;
+            size and delay of the batches are then chosen while the stream runs, within the two
+            arguments above.
+        percentile: which one, 0.99 by default.
+        capacity: items that may wait where the policy applies.
+        policy: what happens to an item that finds no room: `"block"`, `"drop_oldest"`,
+            `"drop_newest"` or `"sample"`.
+        max_age: seconds after which an item that still waits is dropped; None keeps it.
+        workers: threads that preprocess.
+        vectorised: whether `preprocess` takes a list of items and returns as many results.
+        on_error: whether an item whose preprocessing raises ends the stream (`"raise"`) or is
+            counted as failed (`"drop"`).
+        pool: arrays into which the items of a batch are stacked, as `batch.array`.
+        restart: makes the source anew when it raises; `source` must then be a function that makes
+            one.
+        stall_after: seconds of silence after which the source counts as stalled.
+        on_stall: what then happens: `"raise"`, `"warn"`, or `"restart"`, which needs `source` to be
+            a function that makes one.
+        timeout: seconds that taking a batch may wait; None waits for as long as it takes.
+        guard: holds batches under a size that memory allows.
+        clock: whose time; one that runs back is made steady. The machine's by default.
+        seed: of the policy `"sample"`.
+
+    Raises:
+        ValueError, TypeError: if an argument is none of the accepted, or two exclude each other.
+
+    Example:
+        >>> with Pipeline(range(5), preprocess=lambda item: item * 10, max_batch=2) as batches:
+        ...     [batch.items for batch in batches]
+        [[0, 10], [20, 30], [40]]
+        >>> batches.counts()
+        Counts(produced=5, delivered=5, dropped={}, in_flight=0)
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        preprocess: Callable[[Any], Any] | None = None,
+        *,
+        max_batch: int = 64,
+        max_delay: float | None = None,
+        objective: float | None = None,
+        percentile: float = 0.99,
+        capacity: int = 1024,
+        policy: str = "block",
+        max_age: float | None = None,
+        workers: int = 1,
+        vectorised: bool = False,
+        on_error: str = "raise",
+        pool: BufferPool | None = None,
+        restart: Backoff | None = None,
+        stall_after: float | None = None,
+        on_stall: str = "raise",
+        timeout: float | None = None,
+        guard: MemoryGuard | None = None,
+        clock: Clock | None = None,
+        seed: int = 0,
+    ) -> None:
+        check_positive_int("max_batch", max_batch)
+        check_positive_int("workers", workers)
+        check_choice("on_stall", on_stall, ("raise", "warn", "restart"))
+        if timeout is not None:
+            check_not_negative("timeout", timeout)
+        if pool is not None and pool.shape[0] < max_batch:
+            raise ValueError(
+                f"pool must hold arrays of at least max_batch={max_batch} rows, but they have the "
+                f"shape {pool.shape}"
+            )
+        sizing = choose_sizing(max_batch, max_delay, objective, percentile)
+        if preprocess is None:
+            door, batcher = None, Batcher(sizing, capacity, policy, max_age, seed=seed)
+        else:
+            door = Buffer(capacity, policy, max_age, seed)
+            # What is preprocessed is only a few batches ahead: the queue is where the policy is.
+            batcher = Batcher(sizing, max(2 * max_batch, 64), max_age=max_age)
+        self._clock: Clock = RealClock() if clock is None else Steady(clock)
+        self._pool, self._lease = pool, None
+        self._timeout = timeout
+        self._workers = workers if preprocess is not None else 0
+        self._current: Batch | None = None
+        self._restarting: Restarting | None = None
+        self._engine = Engine(
+            self._opener(source, restart, on_stall if stall_after is not None else ""),
+            Flow(batcher, door),
+            None if preprocess is None else Preprocess(preprocess, vectorised, on_error),
+            self._clock,
+            workers,
+            READ,
+            None if stall_after is None else Watchdog(stall_after),
+            on_stall,
+            guard,
+        )
+        # Threads hold the engine, not the pipeline: one that is let go of ends them.
+        self._finalizer = weakref.finalize(self, Engine.stop, self._engine)
+
+    _lease: Lease | None
+
+    def _opener(self, source: Any, restart: Backoff | None, on_stall: str) -> Callable[[], Source]:
+        if restart is None and on_stall != "restart":
+            opened = as_source(source)  # here, so that what is no source is refused at once
+            return lambda: opened
+        if not callable(source):
+            given = "restart" if restart is not None else "on_stall='restart'"
+            raise TypeError(f"{given} needs source to be a function that makes it, got {source!r}")
+        if restart is None:
+            return lambda: as_source(source())
+        self._restarting = Restarting(source, restart)
+        restarting = self._restarting
+        return lambda: restarting
+
+    def start(self) -> None:
+        """Start reading now; taking the first batch would do so too."""
+        self._engine.start()
+
+    # ---- taking batches -------------------------------------------------------------------------
+
+    def get(self, timeout: float | None = None) -> Batch:
+        """Return the next batch, and count the one before as answered.
+
+        Args:
+            timeout: seconds to wait; by default those that the pipeline was made with.
+
+        Raises:
+            EndOfStream: there are no more batches.
+            StreamTimeoutError: none came in time; the next call may get it.
+            StalledError: the source has been silent for too long.
+            Exception: what the source or the preprocessing raised, after everything that came
+                before it was delivered.
+        """
+        timeout = self._timeout if timeout is None else timeout
+        engine, clock = self._engine, self._clock
+        self._refuse_waiting_on_the_loop()
+        self.answered()
+        engine.start()
+        limit = None if timeout is None else clock.now() + timeout
+        with engine.lock:
+            while True:
+                now = clock.now()
+                batch, wait = engine.step(now)
+                if batch is not None:
+                    break
+                if limit is not None and now >= limit:
+                    raise _too_late(timeout)
+                engine.wait(wait if limit is None else min(wait, limit - now))
+        return self._hand_over(batch)
+
+    async def aget(self, timeout: float | None = None) -> Batch:
+        """Return the next batch as `get` does, without stopping the event loop meanwhile."""
+        timeout = self._timeout if timeout is None else timeout
+        engine, clock = self._engine, self._clock
+        self.answered()
+        engine.start()
+        limit = None if timeout is None else clock.now() + timeout
+        while True:
+            with engine.lock:
+                now = clock.now()
+                batch, wait = engine.step(now)
+                if batch is not None:
+                    break
+                announced = engine.sleeper()
+            if limit is not None and now >= limit:
+                raise _too_late(timeout)
+            wait = wait if limit is None else min(wait, limit - now)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(announced.wait(), wait)
+        return self._hand_over(batch)
+
+    def _hand_over(self, batch: Batch) -> Batch:
+        self._current = batch
+        if self._pool is not None:
+            self._lease = self._pool.lend(self._timeout)
+            batch.array = stack_into(self._lease.array, batch.items)
+        return batch
+
+    def answered(self) -> None:
+        """Count the batch that was taken last as answered, now instead of when the next is taken.
+
+        Its array goes back to the pool.
+        """
+        batch, self._current = self._current, None
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
+        if batch is not None:
+            batch.array = None
+            with self._engine.lock:
+                self._engine.flow.batcher.answered(batch, self._clock.now())
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._refuse_what_has_ended()
+        try:
+            while True:
+                try:
+                    batch = self.get()
+                except EndOfStream:
+                    return
+                yield batch
+                del batch  # so that the memory of a batch is free while the next one is awaited
+        finally:
+            # Also when the consumer leaves the loop: nobody else could end the threads then.
+            self.stop()
+
+    async def __aiter__(self) -> AsyncIterator[Batch]:
+        self._refuse_what_has_ended()
+        try:
+            while True:
+                try:
+                    batch = await self.aget()
+                except EndOfStream:
+                    return
+                yield batch
+                del batch
+        finally:
+            await asyncio.to_thread(self.stop)
+
+    def _refuse_what_has_ended(self) -> None:
+        if self._engine.stopping:
+            raise StreamError("the pipeline was stopped; a stream that is gone needs a new one")
+
+    def _refuse_waiting_on_the_loop(self) -> None:
+        refuse = getattr(self._engine.source, "_refuse_waiting_on_the_loop", None)
+        if refuse is not None:
+            refuse()
+
+    # ---- what it tells --------------------------------------------------------------------------
+
+    def counts(self) -> Any:
+        """Return where all items are; exact at every moment."""
+        with self._engine.lock:
+            return self._engine.flow.counts()
+
+    def stats(self) -> Stats:
+        """Return rates, queues, percentiles and memory, all of one moment."""
+        engine = self._engine
+        flow, batcher = engine.flow, engine.flow.batcher
+        guard = engine.guard
+        memory = guard.reading if guard is not None and guard.reading != Memory() else read_memory()
+        with engine.lock:
+            now = self._clock.now()
+            counts, seen = flow.counts(), batcher.latencies
+            waiting = len(batcher.buffer if flow.entry is None else flow.entry)
+            ready = len(batcher.buffer)
+            return Stats(
+                counts=counts,
+                arriving=engine.arriving.rate(now),
+                leaving=engine.leaving.rate(now),
+                waiting=waiting + flow.in_hand,
+                working=flow.in_work,
+                ready=ready,
+                batches=batcher.batches,
+                mean_batch=counts.delivered / max(batcher.batches, 1),
+                size=batcher.size,
+                delay=batcher.sizing.delay,
+                p50=seen.quantile(0.5, now),
+                p95=seen.quantile(0.95, now),
+                p99=seen.quantile(0.99, now),
+                mean_latency=seen.total / seen.count if seen.count else float("nan"),
+                restarts=engine.stall_restarts
+                + (0 if self._restarting is None else self._restarting.restarts),
+                stalls=0 if engine.watchdog is None else engine.watchdog.stalls,
+                clock_jumps=getattr(self._clock, "jumps", 0),
+                memory=memory,
+                memory_bound=self._bound() if engine.item_bytes else None,
+            )
+
+    def memory_bound(self) -> int:
+        """Return how many bytes the items in flight, and the pool, can take at most.
+
+        Raises:
+            RuntimeError: if no item has come yet, so that its size is not known.
+        """
+        if not self._engine.item_bytes:
+            raise RuntimeError("memory_bound needs one item to come first, to know its size")
+        return self._bound()
+
+    def _bound(self) -> int:
+        flow = self._engine.flow
+        boxes = flow.batcher.buffer.capacity + (0 if flow.entry is None else flow.entry.capacity)
+        # Beside the boxes: what is read at once, what each worker has, and the consumer's batch.
+        items = (
+            boxes
+            + READ
+            + self._workers * flow.chunk
+            + getattr(flow.batcher.sizing, "max_batch", flow.batcher.sizing.size)
+        )
+        return items * self._engine.item_bytes + (0 if self._pool is None else self._pool.nbytes)
+
+    # ---- the end --------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Read no more; what has come is still delivered, and then the stream ends."""
+        self._engine.drain()
+
+    def stop(self) -> bool:
+        """End at once: threads, sockets and tasks; what was in flight is counted as `stopped`.
+
+        Returns:
+            Whether all threads have ended. One that is inside a source's own code that never
+            returns cannot be ended from outside; there is a `ResourceWarning` then.
+        """
+        self.answered()
+        self._finalizer.detach()
+        return self._engine.stop()
+
+    def __enter__(self) -> "Pipeline":
+        self._refuse_what_has_ended()
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class MicroBatcher(Pipeline):
+    """Batches of a source without preprocessing: full ones, or those whose time has come.
+
+    Args:
+        source: anything that `dlkit.streaming.as_source` takes.
+        max_batch: items of a batch, at most.
+        max_delay: seconds that the oldest item of a batch may wait for others.
+        **options: those of `Pipeline`, such as `objective`, `policy` and `capacity`.
+
+    Example:
+        >>> [batch.items for batch in MicroBatcher("abcde", max_batch=2, max_delay=0.1)]
+        [['a', 'b'], ['c', 'd'], ['e']]
+    """
+
+    def __init__(
+        self, source: Any, max_batch: int = 64, max_delay: float | None = None, **options: Any
+    ) -> None:
+        super().__init__(source, max_batch=max_batch, max_delay=max_delay, **options)
+
+
+def _too_late(timeout: float | None) -> StreamTimeoutError:
+    return StreamTimeoutError(
+        f"no batch came in {timeout} s; the stream goes on, and the next call may get one"
+    )
