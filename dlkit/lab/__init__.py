@@ -5,6 +5,7 @@ the answer.
 """
 
 from dlkit.lab.batching import BatchingExplorer
+from dlkit.lab.exercises import Progress, exercise
 from dlkit.lab.explorer import Explorer
 from dlkit.lab.output import stderr_of_children
 from dlkit.lab.shuffling import ShuffleExplorer
@@ -13,7 +14,9 @@ from dlkit.lab.workers import WorkersExplorer
 __all__ = [
     "BatchingExplorer",
     "Explorer",
+    "Progress",
     "ShuffleExplorer",
     "WorkersExplorer",
+    "exercise",
     "stderr_of_children",
 ]
