@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterator
 from itertools import product
@@ -96,7 +97,8 @@ def _cases(rng: random.Random) -> Iterator[Case]:
         yield [rng.choice([1, 2, 3, 5, 9, 12]) for _ in range(size)], rng.randrange(2, 4)
 
 
-def _best_load(lengths: list[int], num_buckets: int) -> int:
+@functools.cache
+def _best_load(lengths: tuple[int, ...], num_buckets: int) -> int:
     """The smallest possible largest load, by trying everything."""
     best = sum(lengths)
     for places in product(range(num_buckets), repeat=len(lengths)):
@@ -110,7 +112,7 @@ def _best_load(lengths: list[int], num_buckets: int) -> int:
 def _is_balanced(case: Case, got: Any) -> bool:
     lengths, count = case
     largest = max(sum(lengths[i] for i in bucket) for bucket in got)
-    return bool(largest <= (4 / 3 - 1 / (3 * count)) * _best_load(lengths, count) + 1e-9)
+    return bool(largest <= (4 / 3 - 1 / (3 * count)) * _best_load(tuple(lengths), count) + 1e-9)
 
 
 EXERCISE = Exercise(

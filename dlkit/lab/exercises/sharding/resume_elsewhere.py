@@ -53,12 +53,6 @@ def _counts_the_new_ranks(
     return [rest[rank::new_world_size] for rank in range(new_world_size)]
 
 
-def _skips_in_the_new_shards(
-    order: list[int], batch_size: int, steps: int, old_world_size: int, new_world_size: int
-) -> Any:
-    return [order[rank::new_world_size][steps * batch_size :] for rank in range(new_world_size)]
-
-
 def _counts_steps_for_samples(
     order: list[int], batch_size: int, steps: int, old_world_size: int, new_world_size: int
 ) -> Any:
@@ -111,7 +105,6 @@ EXERCISE = Exercise(
     mistakes=(
         _counts_one_rank_only,
         _counts_the_new_ranks,
-        _skips_in_the_new_shards,
         _counts_steps_for_samples,
         _starts_over,
         _cuts_into_blocks,

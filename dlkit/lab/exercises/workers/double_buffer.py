@@ -55,13 +55,14 @@ def _starts_everything(start_load: Any, compute: Any, n: int) -> Any:
     return [compute(wait()) for wait in waits]
 
 
-def _starts_after_computing(start_load: Any, compute: Any, n: int) -> Any:
+def _keeps_three(start_load: Any, compute: Any, n: int) -> Any:
+    waits = [start_load(number) for number in range(min(n, 2))]
     results = []
-    wait = start_load(0) if n else None
     for number in range(n):
-        results.append(compute(wait()))
-        if number + 1 < n:
-            wait = start_load(number + 1)
+        batch = waits[number]()
+        if number + 2 < n:
+            waits.append(start_load(number + 2))
+        results.append(compute(batch))
     return results
 
 
@@ -132,7 +133,7 @@ EXERCISE = Exercise(
     mistakes=(
         _one_after_another,
         _starts_everything,
-        _starts_after_computing,
+        _keeps_three,
         _loads_one_too_many,
         _forgets_the_last,
         _computes_before_it_is_there,

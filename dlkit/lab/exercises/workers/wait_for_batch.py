@@ -122,6 +122,8 @@ def _drive(answer: Any, arrives: float, dies: float, timeout: float) -> Any:
     result: str
     try:
         result = answer(get, lambda: clock < dies, timeout)
+    except NotImplementedError:
+        raise
     except (RuntimeError, TimeoutError, Empty) as error:
         result = type(error).__name__
     return {"result": result, "after seconds": round(clock, 6)}

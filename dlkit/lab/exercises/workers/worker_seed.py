@@ -22,12 +22,8 @@ def _with_a_hash(base_seed: int, rank: int, worker: int) -> Any:
     return int.from_bytes(hashlib.sha256(text).digest()[:4], "little")
 
 
-def _with_mixing(base_seed: int, rank: int, worker: int) -> Any:
-    mixed = base_seed
-    for part in (rank, worker):
-        mixed = (mixed ^ part) * 0x9E3779B97F4A7C15 % 2**64
-        mixed ^= mixed >> 29
-    return mixed % 2**32
+def _with_random(base_seed: int, rank: int, worker: int) -> Any:
+    return random.Random(f"{base_seed}, {rank}, {worker}").getrandbits(32)
 
 
 def _the_same_for_all(base_seed: int, rank: int, worker: int) -> Any:
@@ -80,7 +76,7 @@ def _cases(rng: random.Random) -> Iterator[Case]:
 EXERCISE = Exercise(
     level=1,
     reference=worker_seed,
-    alternatives=(_with_a_hash, _with_mixing),
+    alternatives=(_with_a_hash, _with_random),
     mistakes=(
         _the_same_for_all,
         _forgets_the_rank,
