@@ -3,8 +3,8 @@
 An exercise is one small module in the folder of its topic, ``batching/index_batches.py`` say, with
 its texts in a data file beside it, ``index_batches.en.toml``; another language is another file.
 
-The module holds the reference (a function or class named like the exercise), other right answers,
-wrong answers that are one plausible bug each, the cases from smallest to larger, and an
+The module holds the reference (a function named like the exercise, or a class), other right
+answers, wrong answers that are one plausible bug each, the cases from smallest to larger, and an
 ``Exercise`` named ``EXERCISE`` that says which is which:
 
 - ``cases`` yields tuples of plain data. ``drive(answer, *case)``, where there is one, calls the

@@ -114,7 +114,7 @@ class Task:
             level=self.exercise.level,
             title=self.texts.title,
         )
-        how = say["how"].format(name=self.name, hints=len(self.texts.hints))
+        how = say["how"].format(name=self.exercise.reference.__name__, hints=len(self.texts.hints))
         return f"{head}\n\n{self.texts.statement}\n\n```\n{self.exercise.stub}```\n\n{how}"
 
     def _repr_html_(self) -> str:
