@@ -24,17 +24,20 @@ data (``values``), and right by value: a list, tuple, array or tensor with equal
 
 from dlkit.lab.exercises.contract import Exercise, Raises, find, names
 from dlkit.lab.exercises.grading import Counterexample, Verdict
+from dlkit.lab.exercises.hunt import Hunt, hunt
 from dlkit.lab.exercises.progress import Progress
 from dlkit.lab.exercises.task import Task, exercise
 
 __all__ = [
     "Counterexample",
     "Exercise",
+    "Hunt",
     "Progress",
     "Raises",
     "Task",
     "Verdict",
     "exercise",
     "find",
+    "hunt",
     "names",
 ]

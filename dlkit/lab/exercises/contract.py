@@ -7,6 +7,7 @@ import functools
 import importlib
 import inspect
 import random
+import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ TOPICS = (
     "deeplearning",
     "problems",
 )
+HUNTS = "hunts"  # the folder of the bug hunts, which start from broken code
 Case = tuple[Any, ...]
 Answer = Callable[..., Any]
 
@@ -41,6 +43,19 @@ class Raises:
 
 
 @dataclass(frozen=True)
+class Symptom:
+    """What broken code may do; one of several is what it does.
+
+    Args:
+        text: The claim.
+        right: Whether it is so.
+    """
+
+    text: str
+    right: bool
+
+
+@dataclass(frozen=True)
 class Texts:
     """What a learner reads, in one language.
 
@@ -50,6 +65,7 @@ class Texts:
         hints: Three, from vague to concrete.
         properties: What each property says, as a fact that should hold.
         mistakes: What to tell whoever made the mistake.
+        symptoms: Of a bug hunt: what its code may do.
     """
 
     title: str
@@ -57,6 +73,7 @@ class Texts:
     hints: tuple[str, ...]
     properties: Mapping[str, str]
     mistakes: Mapping[str, str]
+    symptoms: tuple[Symptom, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,7 @@ class Exercise:
         picture: "strip" for batches of indices, "target" for arrays, "" where text says it all.
         seconds: CPU seconds that one case may take.
         mutates: Whether the answer may change its arguments.
+        broken: Of a bug hunt: the code to repair, which is shown in place of an empty function.
     """
 
     level: int
@@ -90,6 +108,7 @@ class Exercise:
     picture: str = ""
     seconds: float = 3.0
     mutates: bool = False
+    broken: Answer | None = None
 
     @property
     def name(self) -> str:
@@ -124,13 +143,19 @@ class Exercise:
 
     @property
     def stub(self) -> str:
-        """The code that a learner starts from: imports, signature, and nothing yet."""
-        return _imports(self) + _source(self.reference, hollow=True)
+        """The code that a learner starts from: imports, signature, and nothing yet, or a bug."""
+        if self.broken is None:
+            return _imports(self) + _source(self.reference, hollow=True)
+        code = _with_what_it_uses(self, self.broken)
+        name = rf"^(def|class) {self.broken.__name__}\b"
+        return re.sub(name, rf"\1 {self.reference.__name__}", code, count=1, flags=re.M)
 
     @property
     def solution(self) -> str:
         """The reference's code, complete with its imports."""
-        return _imports(self) + _source(self.reference)
+        if self.broken is None:
+            return _imports(self) + _source(self.reference)
+        return _with_what_it_uses(self, self.reference)
 
 
 def mistake_name(answer: Answer) -> str:
@@ -158,10 +183,41 @@ def _is_public(name: str) -> bool:
     return name.startswith("__") or not name.startswith("_")
 
 
-def _imports(exercise: Exercise) -> str:
-    """The import lines of the exercise's module that the reference uses."""
+def _with_what_it_uses(exercise: Exercise, answer: Answer) -> str:
+    """The code of an answer after the imports and the module's own names that it uses."""
+    source = inspect.getsource(importlib.import_module(exercise.module))
+    tree, lines = ast.parse(source), source.splitlines()
+    defined = {name: node for node in tree.body for name in _defines(node)}
+    wanted = [answer.__name__]
+    for name in wanted:  # grows while it is walked
+        used = {n.id for n in ast.walk(defined[name]) if type(n) is ast.Name}
+        wanted += [n for n in defined if n in used and n not in wanted]
+    parts = [
+        "\n".join(lines[node.lineno - 1 : node.end_lineno]) + "\n"
+        for name, node in defined.items()
+        if name in wanted
+    ]
+    used = {n.id for name in wanted for n in ast.walk(defined[name]) if type(n) is ast.Name}
+    code = _imports(exercise, used) + "\n\n".join(parts)
+    # Without what our own tools read in comments.
+    return re.sub(r"  # (type: ignore|noqa).*$", "", code, flags=re.M)
+
+
+def _defines(node: ast.stmt) -> list[str]:
+    """The name that a statement of a module gives to a function, a class or a type."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return []
+
+
+def _imports(exercise: Exercise, used: set[str] | None = None) -> str:
+    """The import lines of the exercise's module that bring the names used; by the reference."""
     module = importlib.import_module(exercise.module)
-    used = {n.id for n in ast.walk(ast.parse(_source(exercise.reference))) if type(n) is ast.Name}
+    if used is None:
+        source = _source(exercise.reference)
+        used = {n.id for n in ast.walk(ast.parse(source)) if type(n) is ast.Name}
     lines = []
     for node in ast.parse(inspect.getsource(module)).body:
         if not isinstance(node, ast.Import | ast.ImportFrom):
@@ -185,28 +241,30 @@ def _texts(topic: str, name: str, language: str) -> Texts:
         hints=tuple(read["hints"]),
         properties=read.get("properties", {}),
         mistakes=read["mistakes"],
+        symptoms=tuple(Symptom(**symptom) for symptom in read.get("symptoms", ())),
     )
 
 
 @functools.cache
 def _folders() -> dict[str, str]:
     """Name of each exercise to its topic, without importing any."""
-    paths = [p for topic in TOPICS for p in sorted((HERE / topic).glob("*.en.toml"))]
+    paths = [p for topic in (*TOPICS, HUNTS) for p in sorted((HERE / topic).glob("*.en.toml"))]
     return {path.name.removesuffix(".en.toml"): path.parent.name for path in paths}
 
 
 def names(topic: str | None = None) -> list[str]:
-    """Return the names of all coding exercises, by topic.
+    """Return the names of all coding exercises, by topic; those of the bug hunts when asked.
 
     Args:
-        topic: Only this one.
+        topic: Only this one, or "hunts".
 
     Raises:
         ValueError: If there is no such topic.
     """
-    if topic is not None and topic not in TOPICS:
-        raise ValueError(f"topic must be one of {TOPICS}, but got {topic!r}")
-    return [name for name, folder in _folders().items() if topic in (None, folder)]
+    if topic is not None and topic not in (*TOPICS, HUNTS):
+        raise ValueError(f"topic must be one of {(*TOPICS, HUNTS)}, but got {topic!r}")
+    wanted = TOPICS if topic is None else (topic,)
+    return [name for name, folder in _folders().items() if folder in wanted]
 
 
 def find(name: str) -> Exercise:

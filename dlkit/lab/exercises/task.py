@@ -35,6 +35,8 @@ class Task:
         language: Of all texts.
     """
 
+    kind = "coding"
+
     def __init__(
         self, exercise: Exercise, progress: Progress | None = None, language: str = "en"
     ) -> None:
@@ -67,7 +69,9 @@ class Task:
         self.verdict, self._answer = verdict, answer
         if not verdict.untouched:
             event = "solved" if verdict.passed else "failed"
-            self.progress.record(self.name, event, detail=verdict.mistake or verdict.broken)
+            self.progress.record(
+                self.name, event, self.kind, detail=verdict.mistake or verdict.broken
+            )
         return verdict
 
     def hint(self) -> Shown:
@@ -76,7 +80,7 @@ class Task:
         if self._hints >= len(hints):
             return Shown(say["none_left"])
         self._hints += 1
-        self.progress.record(self.name, "hint", detail=str(self._hints))
+        self.progress.record(self.name, "hint", self.kind, detail=str(self._hints))
         text = say["text"].format(number=self._hints, hints=len(hints), hint=hints[self._hints - 1])
         return Shown(text)
 
@@ -85,7 +89,7 @@ class Task:
         if not self._asked:
             self._asked = True
             return Shown(messages(self.language)["solution"]["ask_again"])
-        self.progress.record(self.name, "solution")
+        self.progress.record(self.name, "solution", self.kind)
         return Shown(f"```\n{self.exercise.solution}```")
 
     def replay(self, answer: Answer | None = None) -> Verdict | Shown:
