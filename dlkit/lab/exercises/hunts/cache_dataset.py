@@ -11,7 +11,7 @@ from dlkit.lab.exercises.contract import Case, Exercise
 
 
 def broken(read: Callable[[int], int], n: int, epochs: int) -> list[list[int]]:
-    from torch.utils.data import CacheDataset  # type: ignore[attr-defined]
+    from torch.utils.data import CacheDataset
 
     cached = CacheDataset([read(index) for index in range(n)])
     return [[cached[index] for index in range(n)] for _ in range(epochs)]

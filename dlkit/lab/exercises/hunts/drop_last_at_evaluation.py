@@ -12,7 +12,7 @@ from dlkit.lab.exercises.contract import Case, Exercise
 
 
 def broken(right: list[bool], batch_size: int) -> float:
-    loader = DataLoader(right, batch_size=batch_size, drop_last=True)  # type: ignore[arg-type, var-annotated]
+    loader = DataLoader(right, batch_size=batch_size, drop_last=True)
     seen = good = 0
     for batch in loader:
         seen, good = seen + len(batch), good + int(batch.sum())
@@ -20,7 +20,7 @@ def broken(right: list[bool], batch_size: int) -> float:
 
 
 def drop_last_at_evaluation(right: list[bool], batch_size: int) -> float:
-    loader = DataLoader(right, batch_size=batch_size)  # type: ignore[arg-type, var-annotated]
+    loader = DataLoader(right, batch_size=batch_size)
     seen = good = 0
     for batch in loader:
         seen, good = seen + len(batch), good + int(batch.sum())
@@ -28,7 +28,7 @@ def drop_last_at_evaluation(right: list[bool], batch_size: int) -> float:
 
 
 def _all_at_once(right: list[bool], batch_size: int) -> Any:
-    return next(iter(DataLoader(right, batch_size=len(right)))).float().mean().item()  # type: ignore[arg-type]
+    return next(iter(DataLoader(right, batch_size=len(right)))).float().mean().item()
 
 
 def _by_hand(right: list[bool], batch_size: int) -> Any:

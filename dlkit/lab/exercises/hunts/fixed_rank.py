@@ -13,7 +13,7 @@ from dlkit.lab.exercises.contract import Case, Exercise
 
 def broken(n: int, rank: int, world_size: int) -> list[int]:
     sampler: DistributedSampler[int] = DistributedSampler(
-        range(n),  # type: ignore[arg-type]
+        range(n),
         num_replicas=world_size,
         rank=0,
         shuffle=False,
@@ -23,7 +23,7 @@ def broken(n: int, rank: int, world_size: int) -> list[int]:
 
 def fixed_rank(n: int, rank: int, world_size: int) -> list[int]:
     sampler: DistributedSampler[int] = DistributedSampler(
-        range(n),  # type: ignore[arg-type]
+        range(n),
         num_replicas=world_size,
         rank=rank,
         shuffle=False,

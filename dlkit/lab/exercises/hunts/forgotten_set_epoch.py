@@ -14,7 +14,7 @@ from dlkit.lab.exercises.contract import Case, Exercise
 
 def broken(n: int, rank: int, world_size: int, epochs: int) -> list[list[int]]:
     sampler: DistributedSampler[int] = DistributedSampler(
-        range(n),  # type: ignore[arg-type]
+        range(n),
         num_replicas=world_size,
         rank=rank,
         seed=0,
@@ -24,7 +24,7 @@ def broken(n: int, rank: int, world_size: int, epochs: int) -> list[list[int]]:
 
 def forgotten_set_epoch(n: int, rank: int, world_size: int, epochs: int) -> list[list[int]]:
     sampler: DistributedSampler[int] = DistributedSampler(
-        range(n),  # type: ignore[arg-type]
+        range(n),
         num_replicas=world_size,
         rank=rank,
         seed=0,
@@ -48,8 +48,7 @@ def _by_hand(n: int, rank: int, world_size: int, epochs: int) -> Any:
 
 def _a_sampler_each(n: int, rank: int, world_size: int, epochs: int) -> Any:
     samplers = [
-        DistributedSampler(range(n), world_size, rank, seed=epoch)  # type: ignore[arg-type, var-annotated]
-        for epoch in range(epochs)
+        DistributedSampler(range(n), world_size, rank, seed=epoch) for epoch in range(epochs)
     ]
     return [list(sampler) for sampler in samplers]
 

@@ -51,7 +51,7 @@ class _NumpyStrings:
 
 class _Tuple(Broken):
     def __init__(self, words: list[str]) -> None:
-        self.words = tuple(words)  # type: ignore[assignment]
+        self.words = tuple(words)
 
 
 class _BytesForCharacters(_OneString):

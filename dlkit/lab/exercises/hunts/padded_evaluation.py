@@ -15,7 +15,7 @@ def broken(right: list[bool], world_size: int) -> float:
     counts = []
     for rank in range(world_size):
         sampler: DistributedSampler[bool] = DistributedSampler(
-            right,  # type: ignore[arg-type]
+            right,
             num_replicas=world_size,
             rank=rank,
             shuffle=False,
@@ -36,7 +36,7 @@ def padded_evaluation(right: list[bool], world_size: int) -> float:
 def _without_the_padding(right: list[bool], world_size: int) -> Any:
     seen: dict[int, bool] = {}
     for rank in range(world_size):
-        sampler = DistributedSampler(right, world_size, rank, shuffle=False)  # type: ignore[arg-type, var-annotated]
+        sampler = DistributedSampler(right, world_size, rank, shuffle=False)
         seen |= {index: right[index] for index in sampler}
     return sum(seen.values()) / len(seen)
 

@@ -13,7 +13,7 @@ from dlkit.lab.exercises.contract import Case, Exercise
 
 def broken(indices: list[int], batch_size: int) -> list[list[int]]:
     loader = DataLoader(
-        range(100),  # type: ignore[arg-type]
+        range(100),
         batch_size=batch_size,
         sampler=indices,
         shuffle=True,
@@ -23,7 +23,7 @@ def broken(indices: list[int], batch_size: int) -> list[list[int]]:
 
 def sampler_and_shuffle(indices: list[int], batch_size: int) -> list[list[int]]:
     loader: DataLoader[int] = DataLoader(
-        range(100),  # type: ignore[arg-type]
+        range(100),
         batch_size=batch_size,
         sampler=indices,
     )
@@ -32,11 +32,11 @@ def sampler_and_shuffle(indices: list[int], batch_size: int) -> list[list[int]]:
 
 def _by_batch_sampler(indices: list[int], batch_size: int) -> Any:
     batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
-    return [batch.tolist() for batch in DataLoader(range(100), batch_sampler=batches)]  # type: ignore[arg-type]
+    return [batch.tolist() for batch in DataLoader(range(100), batch_sampler=batches)]
 
 
 def _by_subset(indices: list[int], batch_size: int) -> Any:
-    subset = Subset(range(100), indices)  # type: ignore[arg-type]
+    subset = Subset(range(100), indices)
     return [batch.tolist() for batch in DataLoader(subset, batch_size=batch_size)]
 
 
@@ -46,7 +46,7 @@ def _without_the_sampler(indices: list[int], batch_size: int) -> Any:
 
 
 def _ignores_the_sampler(indices: list[int], batch_size: int) -> Any:
-    return [batch.tolist() for batch in DataLoader(range(100), batch_size=batch_size)]  # type: ignore[arg-type]
+    return [batch.tolist() for batch in DataLoader(range(100), batch_size=batch_size)]
 
 
 def _cases(rng: random.Random) -> Iterator[Case]:

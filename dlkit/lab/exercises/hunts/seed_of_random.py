@@ -14,26 +14,26 @@ from dlkit.lab.exercises.contract import Case, Exercise
 
 def broken(n: int, seed: int) -> list[int]:
     random.seed(seed)
-    loader = DataLoader(range(n), batch_size=n, shuffle=True)  # type: ignore[arg-type, var-annotated]
+    loader = DataLoader(range(n), batch_size=n, shuffle=True)
     order: list[int] = next(iter(loader)).tolist()
     return order
 
 
 def seed_of_random(n: int, seed: int) -> list[int]:
     generator = torch.Generator().manual_seed(seed)
-    loader = DataLoader(range(n), batch_size=n, shuffle=True, generator=generator)  # type: ignore[arg-type, var-annotated]
+    loader = DataLoader(range(n), batch_size=n, shuffle=True, generator=generator)
     order: list[int] = next(iter(loader)).tolist()
     return order
 
 
 def _global_seed(n: int, seed: int) -> Any:
     torch.manual_seed(seed)
-    return next(iter(DataLoader(range(n), batch_size=n, shuffle=True))).tolist()  # type: ignore[arg-type]
+    return next(iter(DataLoader(range(n), batch_size=n, shuffle=True))).tolist()
 
 
 def _by_a_sampler(n: int, seed: int) -> Any:
     generator = torch.Generator().manual_seed(seed)
-    return list(RandomSampler(range(n), generator=generator))  # type: ignore[arg-type]
+    return list(RandomSampler(range(n), generator=generator))
 
 
 def _always_the_same(n: int, seed: int) -> Any:

@@ -15,7 +15,7 @@ def broken(numbers: list[int], batch_size: int) -> list[list[int]]:
     def preprocess(number: int) -> int:
         return 2 * number + 1
 
-    loader = DataLoader(numbers, batch_size=batch_size, transform=preprocess)  # type: ignore[call-arg]
+    loader = DataLoader(numbers, batch_size=batch_size, transform=preprocess)
     return [batch.tolist() for batch in loader]
 
 
