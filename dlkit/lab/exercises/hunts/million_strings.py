@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from dlkit.lab.exercises.contract import Case, Exercise
 
 class Broken:
     def __init__(self, words: list[str]) -> None:
-        self.words = list(words)
+        self.words: Sequence[str] = list(words)
 
     def __getitem__(self, index: int) -> str:
         return self.words[index]
