@@ -5,6 +5,7 @@ the answer.
 """
 
 from dlkit.lab.batching import BatchingExplorer
+from dlkit.lab.exercises import Progress, exercise
 from dlkit.lab.explorer import Explorer
 from dlkit.lab.live import LiveDigitsWidget
 from dlkit.lab.live_timeline import LiveTimeline
@@ -18,8 +19,10 @@ __all__ = [
     "Explorer",
     "LiveDigitsWidget",
     "LiveTimeline",
+    "Progress",
     "ShuffleExplorer",
     "StorageExplorer",
     "WorkersExplorer",
+    "exercise",
     "stderr_of_children",
 ]

@@ -1,0 +1,1 @@
+"""Samples into batches: which indices, which shape, what to do with the rest."""

@@ -1,0 +1,1 @@
+"""Numbers that several ranks must agree on."""

@@ -1,0 +1,1 @@
+"""Who reads which sample, when several ranks and workers share one epoch."""

@@ -1,0 +1,1 @@
+"""Which sample comes when: orders, drawn fairly and again when needed."""

@@ -1,0 +1,1 @@
+"""Data on disks: rows, records, caches, and what goes wrong with them."""

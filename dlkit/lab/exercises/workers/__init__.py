@@ -1,0 +1,1 @@
+"""Threads and processes that fetch ahead: order, limits, errors, and a clean end."""
