@@ -1,4 +1,4 @@
-"""The command line: ``dlkit lab``, ``dlkit train``, ``dlkit doctor``.
+"""The command line: ``dlkit lab``, ``dlkit train``, ``dlkit profile``, ``dlkit doctor``.
 
 Each command is a module of this package with one function, ``add_parser(subparsers)``, which adds
 the command's arguments and sets ``run``, a callable from the parsed arguments to an exit status.
@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 COMMANDS = {
     "lab": "open JupyterLab on the first notebook",
     "train": "train a CNN on handwritten digits and report what it learned",
+    "profile": "run a loader of yours and say where its time goes",
     "doctor": "examine this machine and say what will hurt",
 }
 

@@ -99,7 +99,7 @@ class _Run:
         self._start()
         began = time.perf_counter()
         watch.look()
-        before = self._counts()
+        self._before = self._counts()
         while self.taken < steps and time.perf_counter() < limit:
             if self.taken:
                 try:
@@ -114,7 +114,7 @@ class _Run:
             self.batch = None
         self.lasted = time.perf_counter() - began
         watch.look()
-        self._difference(before, self._counts())
+        self._count_up()
 
     def _start(self) -> None:
         start = time.perf_counter()
@@ -140,6 +140,7 @@ class _Run:
 
     def _turn_over(self) -> None:
         """An epoch has ended: begin the next one."""
+        self._count_up()
         start = time.perf_counter()
         self.private.leave()
         self.private.start()
@@ -148,6 +149,7 @@ class _Run:
         except StopIteration:
             raise ValueError("loader must have at least one batch in every epoch") from None
         self.turn_overs.append(time.perf_counter() - start)
+        self._before = self._counts()
         self.saw_epoch_end = True
         self._take(batch)
 
@@ -166,13 +168,15 @@ class _Run:
         pids = self.private.pids() or [os.getpid()]
         return {pid: (queued_seconds(pid), bytes_read(pid)) for pid in pids}
 
-    def _difference(self, before: Any, after: Any) -> None:
-        """Note how long workers queued for a core, and what they have read, since then."""
-        same = [pid for pid in after if pid in before]
-        self.queued = sum(after[pid][0] - before[pid][0] for pid in same)
-        reads = [(before[pid][1], after[pid][1]) for pid in same]
-        if same and all(None not in pair for pair in reads):
-            self.read = sum(end - start for start, end in reads)
+    def _count_up(self) -> None:
+        """Note how long workers have queued for a core, and what they have read, by now."""
+        after = self._counts()
+        same = [pid for pid in after if pid in self._before]
+        self.queued += sum(after[pid][0] - self._before[pid][0] for pid in same)
+        for pid in same:
+            start, end = self._before[pid][1], after[pid][1]
+            if start is not None and end is not None:
+                self.read = (self.read or 0) + end - start
 
     def profile(self, loader: Any, trace: Trace, watch: MemoryWatch) -> Profile:
         """Return what was seen."""
