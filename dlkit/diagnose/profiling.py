@@ -164,19 +164,19 @@ class _Run:
             self.private.next()
         self.turn_overs.append(time.perf_counter() - start)
 
-    def _counts(self) -> dict[int, tuple[float, int | None]]:
+    def _counts(self) -> dict[int, tuple[float | None, int | None]]:
         pids = self.private.pids() or [os.getpid()]
         return {pid: (queued_seconds(pid), bytes_read(pid)) for pid in pids}
 
     def _count_up(self) -> None:
         """Note how long workers have queued for a core, and what they have read, by now."""
         after = self._counts()
-        same = [pid for pid in after if pid in self._before]
-        self.queued += sum(after[pid][0] - self._before[pid][0] for pid in same)
-        for pid in same:
-            start, end = self._before[pid][1], after[pid][1]
-            if start is not None and end is not None:
-                self.read = (self.read or 0) + end - start
+        for pid in after.keys() & self._before.keys():
+            (queued, read), (queued_before, read_before) = after[pid], self._before[pid]
+            if queued is not None and queued_before is not None:
+                self.queued += queued - queued_before
+            if read is not None and read_before is not None:
+                self.read = (self.read or 0) + read - read_before
 
     def profile(self, loader: Any, trace: Trace, watch: MemoryWatch) -> Profile:
         """Return what was seen."""
