@@ -30,7 +30,7 @@ class Noisy(Dataset):
         return 40
 
     def __getitem__(self, index):
-        drawn = torch.rand(()) + random.random() + np.random.rand() + self.own.random()
+        drawn = torch.rand(()) + random.random() + np.random.rand() + self.own.random()  # noqa: NPY002
         return index, drawn
 
 
@@ -44,7 +44,7 @@ def test_the_batches_after_a_profile_are_those_without_one(kind, settings):
     def run(profiled):
         torch.manual_seed(5)
         random.seed(5)
-        np.random.seed(5)
+        np.random.seed(5)  # noqa: NPY002
         generator = torch.Generator().manual_seed(7)
         loader = KINDS[kind](Noisy(), batch_size=4, shuffle=True, generator=generator, **settings)
         first = batches_of(loader)
@@ -95,7 +95,7 @@ def test_stages_workers_and_samples_are_all_seen(kind, settings):
     assert 9 in [index for index, _ in seen.slowest(3)]
     assert seen.stages["fetch"] > seen.stages["collate"]
     assert 0 < seen.wait_share < 1
-    assert 0 < seen.step_seconds
+    assert seen.step_seconds > 0
     assert sum(worker.batches for worker in seen.workers) >= 10
     assert len(seen.workers) == (2 if settings else 1)
     assert isinstance(seen.costs, Costs)
@@ -233,9 +233,9 @@ def test_a_worker_that_dies_ends_the_profile(kind):
                 os.kill(os.getpid(), signal.SIGKILL)
             return index
 
-    with nothing_left():
-        with pytest.raises(RuntimeError, match="exited unexpectedly|killed by signal"):
-            dlkit.profile(KINDS[kind](Deadly(), batch_size=4, **FORK), steps=10)
+    died = pytest.raises(RuntimeError, match=r"exited unexpectedly|killed by signal")
+    with nothing_left(), died:
+        dlkit.profile(KINDS[kind](Deadly(), batch_size=4, **FORK), steps=10)
 
 
 @every_kind
@@ -261,7 +261,7 @@ def test_steps_must_be_positive(steps):
 
 def test_other_arguments_are_checked_too():
     loader = dlkit.DataLoader(range(4))
-    with pytest.raises(TypeError, match="loader must be a dlkit.DataLoader or a torch"):
+    with pytest.raises(TypeError, match=r"loader must be a dlkit.DataLoader or a torch"):
         dlkit.profile([1, 2, 3])
     with pytest.raises(TypeError, match="step must be a function"):
         dlkit.profile(loader, step=3)

@@ -58,7 +58,7 @@ def test_every_batch_has_a_span_of_each_stage(way):
     assert all(0 < s.start <= s.end for s in spans)
 
 
-@every_way
+@pytest.mark.parametrize("way", ["inline", "thread", "fork"])
 def test_a_batch_is_fetched_before_it_is_collated_and_delivered(way):
     loader = traced(way)
     list(loader)

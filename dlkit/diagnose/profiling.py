@@ -85,6 +85,7 @@ class _Run:
         self.sizes: list[int] = []
         self.nbytes: list[int] = []
         self.tensors = 1
+        self.batch: Any = None
         self.first_batch = 0.0
         self.turn_overs: list[float] = []
         self.saw_epoch_end = False

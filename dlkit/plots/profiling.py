@@ -209,7 +209,7 @@ def latencies(times: Mapping[str, Sequence[float]]) -> Picture:
     """
     if not times or not all(len(values) for values in times.values()):
         raise ValueError("times must give at least one duration for each stage")
-    words = []
+    words: list[str] = []
     figure = new_figure(8, 3)
     axes = tidy(figure.add_subplot(), xlabel="milliseconds", ylabel="share of batches", grid="both")
     for stage, values in times.items():
