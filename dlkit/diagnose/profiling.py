@@ -71,7 +71,7 @@ def profile(
             raise
         finally:
             private.close()
-    trace.settle()
+            trace.settle()  # whoever keeps the error keeps no descriptor of a ring with it
     return run.profile(loader, trace, watch)
 
 

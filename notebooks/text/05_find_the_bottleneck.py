@@ -25,9 +25,9 @@ from dlkit.plots.profiling import stage_bars
 #
 # Training and loading are two parties that hand batches over. Whoever is slower sets the pace, and
 # the other one waits. So the first question is never "how fast is my loader?", but "does training
-# wait for it?". `profile` runs some steps of a loader, with a training step of yours, and notes when
-# each stage of each batch ran: **sample, fetch, collate, transfer, wait, compute**. It works on a
-# private copy: your loader, its workers and all random generators are as they were afterwards.
+# wait for it?". `profile` runs some steps of a loader, with a training step of yours, and notes
+# when each stage of each batch ran: **sample, fetch, collate, transfer, wait, compute**. It works
+# on a private copy: your loader, its workers and all random generators are as they were afterwards.
 #
 # The sick loaders below are ill by *sleeping*: a sleep takes the same time on every machine, and
 # stands for a disk, a network or a slow function.
@@ -73,8 +73,8 @@ seen.timeline()
 
 # %% [markdown]
 # **Investigate.** Without workers there is one row: waiting is hatched, and what fills it is the
-# fetching that training does itself. Both take turns. `wait` contains `fetch` here; with workers the
-# two stand in different rows.
+# fetching that training does itself. Both take turns. `wait` contains `fetch` here; with workers
+# the two stand in different rows.
 #
 # **Modify.** Set `steps=40`. Which figures of the summary change, and which do not?
 #
@@ -173,13 +173,14 @@ print("dearest:", third.parts[0].name, "- of", sorted(part.name for part in thir
 print("finding:", "serial_transform" in third.diagnose().names)
 
 # %% [markdown]
-# **Investigate.** `profile` looks for a `Compose` in the dataset, torchvision's or any object with a
-# list `transforms`, and times each part in a copy. The cure is to do the work once and store it, to
-# do it for a whole batch, or to do it on the device.
+# **Investigate.** `profile` looks for a `Compose` in the dataset, torchvision's or any object with
+# a list `transforms`, and times each part in a copy. The cure is to do the work once and store it,
+# to do it for a whole batch, or to do it on the device.
 #
 # **Modify.** Apply `denoise` to the rows before training. Is the finding gone?
 #
-# **Make.** Time a torchvision `Compose` with `RandomResizedCrop` and `ColorJitter`. Which is dearer?
+# **Make.** Time a torchvision `Compose` with `RandomResizedCrop` and `ColorJitter`. Which costs
+# more?
 
 # %% [markdown]
 # ## Fourth patient: read one by one
@@ -251,7 +252,7 @@ short = torch.utils.data.Subset(Reads(0.0005), range(32))
 starts = {"num_workers": 2, "multiprocessing_context": "fork"}
 anew = profile(TorchLoader(short, 8, **starts), steps=16, step=step(0.002))
 print("finding:", "no_persistent_workers" in anew.diagnose().names)
-kept = profile(TorchLoader(short, 8, **starts, persistent_workers=True), 
+kept = profile(TorchLoader(short, 8, **starts, persistent_workers=True),
                steps=16, step=step(0.002))  # fmt: skip
 print("found where workers live on:", "no_persistent_workers" in kept.diagnose().names)
 
