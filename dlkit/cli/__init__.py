@@ -1,4 +1,4 @@
-"""The command line: ``dlkit lab``, ``dlkit live``, ``dlkit train``, ``dlkit doctor``.
+"""The command line: ``dlkit lab``, ``train``, ``profile``, ``live``, ``exercises``, ``doctor``.
 
 Each command is a module of this package with one function, ``add_parser(subparsers)``, which adds
 the command's arguments and sets ``run``, a callable from the parsed arguments to an exit status.
@@ -21,6 +21,7 @@ COMMANDS = {
     "lab": "open JupyterLab on the first notebook",
     "live": "watch a live system in the terminal",
     "train": "train a CNN on handwritten digits and report what it learned",
+    "profile": "run a loader of yours and say where its time goes",
     "doctor": "examine this machine and say what will hurt",
 }
 

@@ -20,7 +20,7 @@ def _fetching(profile: Profile) -> float:
 
 
 def _hurts(profile: Profile) -> bool:
-    return not profile.has_step or profile.wait_share > 0.1
+    return not profile.has_step or profile.wait_share > 0.15
 
 
 def serial_transform(profile: Profile) -> Finding | None:

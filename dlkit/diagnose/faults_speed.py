@@ -9,7 +9,7 @@ from dlkit.diagnose.profiled import Profile
 _PAGEABLE, _PINNED = 3e9, 12e9  # bytes/s from host to device, typical of PCIe 4.0
 
 
-def _waits(profile: Profile, share: float = 0.1) -> bool:
+def _waits(profile: Profile, share: float = 0.15) -> bool:
     """Whether training waits; without a step there is nothing but waiting."""
     return not profile.has_step or profile.wait_share > share
 
@@ -88,7 +88,7 @@ def too_many_workers(profile: Profile) -> Finding | None:
 
 def compute_bound(profile: Profile) -> Finding | None:
     """Training hardly waits: nothing in the loader makes it faster."""
-    if not profile.has_step or profile.wait_share >= 0.05 or not profile.waits:
+    if not profile.has_step or profile.wait_share >= 0.1 or not profile.waits:
         return None
     return Finding(
         "compute_bound",

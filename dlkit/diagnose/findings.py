@@ -131,7 +131,7 @@ def verdict(profile: Profile) -> str:
     if not profile.has_step:
         return f"The loader delivers {rate}; no training step was given, so nothing waits for it."
     share = profile.wait_share
-    if share < 0.05:
+    if share < 0.1:
         return f"Compute-bound at {rate}: training waits {share:.0%} of its time for batches."
     if share > 0.3:
         return f"Input-bound at {rate}: training waits {share:.0%} of its time for batches."

@@ -148,7 +148,7 @@ def _copied(loader: Any) -> Any:
     Raises:
         ValueError: if its sampler is a generator, which can be read only once.
     """
-    kind = type(loader)
+    kind: Any = type(loader)
     own = kind.__new__(kind)
     own.__dict__.update(loader.__dict__)
     shared: dict[int, Any] = {id(loader.dataset): loader.dataset}
@@ -183,7 +183,8 @@ def generators_kept(loader: Any) -> Iterator[None]:
     kept = [(g, copy.deepcopy(g.bit_generator.state)) for g in held]
     legacy = np.random.get_state()  # noqa: NPY002
     before = random.getstate(), legacy, torch.get_rng_state()
-    accelerators = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    cuda: Any = torch.cuda
+    accelerators = cuda.get_rng_state_all() if cuda.is_initialized() else None
     try:
         yield
     finally:
@@ -191,9 +192,9 @@ def generators_kept(loader: Any) -> Iterator[None]:
         np.random.set_state(before[1])  # noqa: NPY002
         torch.set_rng_state(before[2])
         if accelerators is not None:
-            torch.cuda.set_rng_state_all(accelerators)
-        for generator, state in own:
-            generator.set_state(state)
+            cuda.set_rng_state_all(accelerators)
+        for generator, torch_state in own:
+            generator.set_state(torch_state)
         for numpy_generator, state in kept:
             numpy_generator.bit_generator.state = state
 

@@ -211,8 +211,13 @@ class Profile:
 
     @cached_property
     def sample_times(self) -> list[tuple[int, float]]:
-        """Index and seconds of each sample whose reading was timed by itself."""
+        """Index and seconds of each sample whose reading was timed by itself.
+
+        Those of each worker's first batch are left out if there are others: they pay for starting.
+        """
         spans = self.records[self.records["index"] >= 0]
+        later = spans[spans["batch"] >= max(1, self.loader.num_workers)]
+        spans = later if len(later) else spans
         seconds = (spans["end"] - spans["start"]) / 1e9
         return list(zip(spans["index"].tolist(), seconds.tolist(), strict=True))
 
@@ -283,7 +288,9 @@ class Profile:
         wall = (timed["end"] - timed["start"]) / 1e9 / group
         known = timed["cpu"] >= 0
         cpu = float(timed["cpu"][known].mean()) / 1e9 / group if known.any() else float(wall.mean())
-        wall = np.maximum(wall * (1 - self.queued), min(cpu, float(wall.min())))
+        if group > 1:  # of single samples, queueing for a core is left out already
+            wall = wall * (1 - self.queued)
+        wall = np.maximum(wall, min(cpu, float(wall.min())))
         collate = self.times("collate")
         nbytes = self.nbytes / max(1, self.samples)
         return Costs(

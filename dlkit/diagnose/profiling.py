@@ -71,7 +71,7 @@ def profile(
             raise
         finally:
             private.close()
-    trace.settle()
+            trace.settle()  # whoever keeps the error keeps no descriptor of a ring with it
     return run.profile(loader, trace, watch)
 
 
@@ -85,6 +85,7 @@ class _Run:
         self.sizes: list[int] = []
         self.nbytes: list[int] = []
         self.tensors = 1
+        self.batch: Any = None
         self.first_batch = 0.0
         self.turn_overs: list[float] = []
         self.saw_epoch_end = False
@@ -99,7 +100,7 @@ class _Run:
         self._start()
         began = time.perf_counter()
         watch.look()
-        before = self._counts()
+        self._before = self._counts()
         while self.taken < steps and time.perf_counter() < limit:
             if self.taken:
                 try:
@@ -114,7 +115,7 @@ class _Run:
             self.batch = None
         self.lasted = time.perf_counter() - began
         watch.look()
-        self._difference(before, self._counts())
+        self._count_up()
 
     def _start(self) -> None:
         start = time.perf_counter()
@@ -140,6 +141,7 @@ class _Run:
 
     def _turn_over(self) -> None:
         """An epoch has ended: begin the next one."""
+        self._count_up()
         start = time.perf_counter()
         self.private.leave()
         self.private.start()
@@ -148,6 +150,7 @@ class _Run:
         except StopIteration:
             raise ValueError("loader must have at least one batch in every epoch") from None
         self.turn_overs.append(time.perf_counter() - start)
+        self._before = self._counts()
         self.saw_epoch_end = True
         self._take(batch)
 
@@ -162,17 +165,19 @@ class _Run:
             self.private.next()
         self.turn_overs.append(time.perf_counter() - start)
 
-    def _counts(self) -> dict[int, tuple[float, int | None]]:
+    def _counts(self) -> dict[int, tuple[float | None, int | None]]:
         pids = self.private.pids() or [os.getpid()]
         return {pid: (queued_seconds(pid), bytes_read(pid)) for pid in pids}
 
-    def _difference(self, before: Any, after: Any) -> None:
-        """Note how long workers queued for a core, and what they have read, since then."""
-        same = [pid for pid in after if pid in before]
-        self.queued = sum(after[pid][0] - before[pid][0] for pid in same)
-        reads = [(before[pid][1], after[pid][1]) for pid in same]
-        if same and all(None not in pair for pair in reads):
-            self.read = sum(end - start for start, end in reads)
+    def _count_up(self) -> None:
+        """Note how long workers have queued for a core, and what they have read, by now."""
+        after = self._counts()
+        for pid in after.keys() & self._before.keys():
+            (queued, read), (queued_before, read_before) = after[pid], self._before[pid]
+            if queued is not None and queued_before is not None:
+                self.queued += queued - queued_before
+            if read is not None and read_before is not None:
+                self.read = (self.read or 0) + read - read_before
 
     def profile(self, loader: Any, trace: Trace, watch: MemoryWatch) -> Profile:
         """Return what was seen."""

@@ -80,9 +80,8 @@ def page(profile: Profile, title: str) -> str:
     from dlkit.plots.style import as_image
 
     pictures = [profiling.timeline(profile.records), profiling.stage_bars(profile.stages)]
-    if profile.waits:
-        shares = profiling.wait_share(profile.records)
-        pictures.append(shares)
+    if profile.has_step:
+        pictures.append(profiling.wait_share(profile.records))
     fetch = {stage: profile.times(stage) for stage in ("fetch", "collate", "wait")}
     pictures.append(profiling.latencies({s: times for s, times in fetch.items() if times}))
     if profile.memory:

@@ -64,7 +64,7 @@ def _part(value: Any, names: list[str], depth: int, name: str) -> Any:
 
 def _copy_with(thing: Any, changes: dict[str, Any]) -> Any:
     # Not copy.copy: that runs the object's own hooks, which may close files.
-    kind = type(thing)
+    kind: Any = type(thing)
     other = kind.__new__(kind)
     other.__dict__.update(vars(thing))
     other.__dict__.update(changes)

@@ -65,12 +65,12 @@ def bytes_read(pid: int) -> int | None:
         return None
 
 
-def queued_seconds(pid: int) -> float:
-    """Return how long the main thread of a process was ready to run, but had no core."""
+def queued_seconds(pid: int) -> float | None:
+    """Return how long a process's main thread was ready to run, but had no core."""
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
-        return 0.0
+        return None
 
 
 class MemoryWatch:

@@ -33,7 +33,8 @@ def timeline(records: Any, seconds: float | None = None) -> Picture:
 
     Args:
         records: spans, as `Trace.records` gives them.
-        seconds: how much of the end of the run to draw; None for about forty batches.
+        seconds: how much of the end of the run to draw; None for the first forty batches of the
+            longest pass.
 
     Returns:
         A figure; its caption says how long it is, and how much of that training waited.
@@ -119,9 +120,14 @@ def _window(records: Any, seconds: float | None) -> tuple[int, int]:
             raise ValueError(f"seconds must be positive or None, got {seconds!r}")
         return max(first, end - int(seconds * 1e9)), end
     if len(waits):
-        end = int(records[records["worker"] == LOOP]["end"].max())
-    if len(waits) > _BATCHES:
-        first = int(waits["start"][-_BATCHES])
+        # The pass that was watched longest, from its beginning.
+        epochs, counts = np.unique(waits["epoch"], return_counts=True)
+        longest = records[records["epoch"] == epochs[counts.argmax()]]
+        of_loop = longest[longest["worker"] == LOOP]
+        first, end = int(longest["start"].min()), int(of_loop["end"].max())
+        asked = of_loop[of_loop["stage"] == STAGES.index("wait")]["start"]
+        if len(asked) > _BATCHES:
+            end = int(asked[_BATCHES])
     return first, max(end, first + 1)
 
 
@@ -163,7 +169,11 @@ def wait_share(records: Any) -> Picture:
     lasted = {_key(span): int(span["end"] - span["start"]) for span in computes}
     waited = (waits["end"] - waits["start"]).astype(float)
     computed = np.array([lasted.get(_key(span), 0) for span in waits], dtype=float)
-    share = waited / np.maximum(waited + computed, 1)
+    used = computed > 0  # others were taken to see how long starting takes, or are the last
+    waited, computed = waited[used], computed[used]
+    if not len(waited):
+        raise ValueError("records must hold at least one batch that was computed on, got none")
+    share = waited / (waited + computed)
     mean = float(waited.sum() / max((waited + computed).sum(), 1))
     caption = f"{len(share)} steps; training waited {mean:.0%} of the time"
     figure = new_figure(8, 2.6, caption=caption)
@@ -199,7 +209,7 @@ def latencies(times: Mapping[str, Sequence[float]]) -> Picture:
     """
     if not times or not all(len(values) for values in times.values()):
         raise ValueError("times must give at least one duration for each stage")
-    words = []
+    words: list[str] = []
     figure = new_figure(8, 3)
     axes = tidy(figure.add_subplot(), xlabel="milliseconds", ylabel="share of batches", grid="both")
     for stage, values in times.items():

@@ -2,9 +2,13 @@
 
 fetch --> TimedSamples[index] --> dataset[index]
                  +--> the recorder of this thread: index, start, end, time on a core
+
+The end is earlier by as long as the thread was ready to run but had no core.
 """
 
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import thread_time_ns
 from typing import Any
 
@@ -25,6 +29,34 @@ def timed_samples(dataset: Any) -> Any:
     if not isinstance(dataset, IterableDataset):
         return TimedSamples(dataset)
     return SizedTimedStream(dataset) if hasattr(dataset, "__len__") else TimedStream(dataset)
+
+
+_LONG = 1_000_000  # nanoseconds; a sample that took less was not kept from a core for long
+
+
+class _Queued(threading.local):
+    last: int | None = None  # nanoseconds that this thread has queued for a core, when last read
+
+
+_queued = _Queued()
+
+
+def queued_since(start: int, end: int) -> int:
+    """Return for how many nanoseconds of a long sample its thread had no core.
+
+    A sample is not slow because the machine is busy with something else. Linux counts the queueing
+    (`/proc/<pid>/task/<tid>/schedstat`); elsewhere the answer is 0. What was queued between long
+    samples counts as the next one's, which is little.
+    """
+    if end - start < _LONG:
+        return 0
+    try:
+        text = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text()
+    except OSError:
+        return 0
+    now = int(text.split()[1])
+    before, _queued.last = _queued.last, now
+    return 0 if before is None else min(max(0, now - before), end - start)
 
 
 class _InFront:
@@ -50,7 +82,8 @@ class TimedSamples(_InFront):
         start = clock()
         sample = self.behind[index]
         end = clock()
-        here.recorder.note_sample(index, start, end, thread_time_ns() - before)
+        cpu = thread_time_ns() - before
+        here.recorder.note_sample(index, start, end - queued_since(start, end), cpu)
         return sample
 
     def __len__(self) -> int:
@@ -70,7 +103,8 @@ class TimedStream(_InFront, IterableDataset[Any]):
             except StopIteration:
                 return
             end = clock()
-            here.recorder.note_sample(number, start, end, thread_time_ns() - before)
+            cpu = thread_time_ns() - before
+            here.recorder.note_sample(number, start, end - queued_since(start, end), cpu)
             number += 1
             yield sample
 

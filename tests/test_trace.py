@@ -1,0 +1,369 @@
+"""Traces: complete, bounded, readable by others, and not there where nobody asked for one."""
+
+import errno
+import json
+import os
+import pickle
+import signal
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset, IterableDataset
+from worker_cases import WAYS, nothing_left
+
+import dlkit
+from dlkit import DataLoader, Trace, WorkerDiedError
+from dlkit.plots import style
+from dlkit.trace import LOOP, STAGES, UNTRACED
+from dlkit.trace.rings import LocalRing, SharedRing
+
+every_way = pytest.mark.parametrize("way", WAYS)
+
+
+class Numbers(Dataset):
+    def __len__(self):
+        return 24
+
+    def __getitem__(self, index):
+        return torch.tensor(index)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(range(10))
+
+
+def traced(way, dataset=None, batch_size=4, trace=True, **settings):
+    dataset = Numbers() if dataset is None else dataset
+    return DataLoader(dataset, batch_size=batch_size, trace=trace, **WAYS[way], **settings)
+
+
+def test_stages_are_named_as_the_pictures_name_them():
+    assert STAGES == style.STAGES
+
+
+@every_way
+def test_every_batch_has_a_span_of_each_stage(way):
+    loader = traced(way)
+    batches = [batch.tolist() for batch in loader]
+    assert batches == [batch.tolist() for batch in DataLoader(Numbers(), batch_size=4)]
+    spans = loader.trace.spans()
+    for stage in ("sample", "fetch", "collate", "wait", "compute"):
+        assert sorted(s.batch for s in spans if s.stage == stage) == list(range(6)), stage
+    if way != "inline":
+        assert {s.worker for s in spans if s.stage == "fetch"} == {0, 1}
+        assert {s.batch % 2 == s.worker for s in spans if s.stage == "fetch"} == {True}
+    assert all(0 < s.start <= s.end for s in spans)
+
+
+@pytest.mark.parametrize("way", ["inline", "thread", "fork"])
+def test_a_batch_is_fetched_before_it_is_collated_and_delivered(way):
+    loader = traced(way)
+    list(loader)
+    ends = {(s.stage, s.batch): s.end for s in loader.trace.spans()}
+    starts = {(s.stage, s.batch): s.start for s in loader.trace.spans()}
+    for batch in range(6):
+        assert ends["sample", batch] <= starts["fetch", batch]
+        assert ends["fetch", batch] <= starts["collate", batch]
+        assert ends["collate", batch] <= ends["wait", batch] == starts["compute", batch]
+
+
+@pytest.mark.parametrize("way", ["inline", "thread", "fork"])
+def test_a_stream_is_traced_too(way):
+    loader = traced(way, Stream())
+    count = len(list(loader))
+    fetched = [s for s in loader.trace.spans() if s.stage == "fetch"]
+    assert len(fetched) == count
+    assert not [s for s in loader.trace.spans() if s.stage == "sample"]
+
+
+@pytest.mark.parametrize("way", ["inline", "thread", "fork"])
+@pytest.mark.parametrize("persistent", [False, True])
+def test_each_pass_is_an_epoch_of_its_own(way, persistent):
+    settings = {"persistent_workers": True} if persistent and way != "inline" else {}
+    loader = traced(way, **settings)
+    for _ in range(3):
+        list(loader)
+    for stage in ("fetch", "wait"):
+        found = [(s.epoch, s.batch) for s in loader.trace.spans() if s.stage == stage]
+        assert sorted(found) == [(epoch, batch) for epoch in range(3) for batch in range(6)]
+
+
+def test_without_a_trace_the_functions_that_run_are_the_users_own():
+    def function(argument):
+        return argument
+
+    tasks = iter([])
+    assert UNTRACED.timed("fetch", function) is function
+    assert UNTRACED.draws(tasks) is tasks
+    assert UNTRACED.dataset(function) is function
+    loader = DataLoader(Numbers())
+    assert loader.trace is None
+    assert type(iter(loader)).__name__ == "EpochIterator"
+
+
+@pytest.mark.parametrize("way", ["inline", "thread", "fork"])
+def test_memory_is_bounded_and_what_was_dropped_is_counted(way):
+    trace = Trace(capacity=3)
+    list(traced(way, batch_size=1, trace=trace))
+    per_row = {}
+    for span in trace.spans():
+        per_row[span.worker] = per_row.get(span.worker, 0) + 1
+    assert all(count <= 3 * 4 for count in per_row.values())
+    assert trace.dropped > 0
+    assert "dropped" in repr(trace)
+    assert max(s.batch for s in trace.spans() if s.stage == "fetch") == 23  # the newest are kept
+
+
+@pytest.mark.parametrize("ring", [LocalRing(4, 0), SharedRing(4, 0)])
+def test_a_ring_keeps_the_newest(ring):
+    for number in range(10):
+        ring.write(number, number + 1, number, 1)
+    records, dropped = ring.read()
+    assert records["start"].tolist() == [6, 7, 8, 9]
+    assert dropped == 6
+    ring.clear()
+    assert len(ring.read()[0]) == 0
+    ring.write(99, 100, 99, 1)
+    records, dropped = ring.read()
+    assert records["start"].tolist() == [99]
+    assert dropped == 0
+
+
+def test_single_samples_are_recorded_on_request():
+    trace = Trace(samples=True)
+    list(traced("fork", trace=trace))
+    assert sorted(s.index for s in trace.spans() if s.index >= 0) == list(range(24))
+
+
+def test_the_spans_of_a_worker_that_was_killed_are_there():
+    class Deadly(Numbers):
+        def __getitem__(self, index):
+            if index == 20:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__getitem__(index)
+
+    with nothing_left():
+        loader = traced("fork", Deadly())
+        with pytest.raises(WorkerDiedError):
+            list(loader)
+        fetched = {s.batch for s in loader.trace.spans() if s.stage == "fetch"}
+        assert {0, 1, 2, 3} <= fetched
+        assert 5 not in fetched
+        del loader
+
+
+def test_a_worker_that_was_replaced_continues_its_ring():
+    died = torch.zeros(1).share_memory_()
+
+    class DiesOnce(Numbers):
+        def __getitem__(self, index):
+            if index == 12 and not died:
+                died.fill_(1)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__getitem__(index)
+
+    loader = traced("fork", DiesOnce(), restart_workers=1)
+    list(loader)
+    fetched = sorted(s.batch for s in loader.trace.spans() if s.stage == "fetch")
+    assert fetched == list(range(6))
+
+
+def test_nothing_is_left_after_a_traced_pass_was_left_early():
+    with nothing_left():
+        loader = traced("fork")
+        batches = iter(loader)
+        next(batches)
+        del batches, loader
+
+
+def test_a_trace_comes_back_from_json_files_and_pickles(tmp_path):
+    loader = traced("fork", trace=Trace(samples=True))
+    list(loader)
+    trace = loader.trace
+    trace.save(tmp_path / "trace.json")
+    for other in (
+        Trace.from_json(trace.to_json()),
+        Trace.load(tmp_path / "trace.json"),
+        pickle.loads(pickle.dumps(trace)),
+    ):
+        assert other.spans() == trace.spans()
+        assert other.summary() == trace.summary()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "dlkit trace 1"}', "\x00"])
+def test_what_is_no_trace_is_refused(text, tmp_path):
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(ValueError, match="holds no trace"):
+        Trace.load(tmp_path / "file")
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_part_of_a_file(tmp_path, monkeypatch):
+    trace = traced("inline").trace
+    with pytest.raises(OSError, match=r"cannot write [\d,]+ bytes: No space left") as caught:
+        trace.save("/dev/full")
+    assert caught.value.errno == errno.ENOSPC
+    (tmp_path / "old.json").write_text("old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        trace.to_chrome(tmp_path / "old.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+    assert (tmp_path / "old.json").read_text() == "old"
+
+
+def test_the_table_has_a_row_for_each_span_with_and_without_pandas(monkeypatch):
+    loader = traced("inline")
+    list(loader)
+    table = loader.trace.table()
+    assert list(table.columns[:6]) == ["stage", "worker", "batch", "rank", "start", "end"]
+    assert len(table) == len(loader.trace)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    rows = loader.trace.table()
+    assert rows == table.to_dict("records")
+
+
+def test_the_summary_adds_up_what_the_spans_say():
+    loader = traced("inline")
+    list(loader)
+    spans = loader.trace.spans()
+    summary = loader.trace.summary()
+    for total in summary.stages:
+        mine = [s.nanoseconds / 1e9 for s in spans if s.stage == total.stage]
+        assert total.spans == len(mine)
+        assert total.seconds == pytest.approx(sum(mine))
+        assert total.median == pytest.approx(np.median(mine))
+    waited, computed = summary["wait"].seconds, summary["compute"].seconds
+    assert summary.wait_share == pytest.approx(waited / (waited + computed))
+    assert summary.batches == 6
+    with pytest.raises(KeyError, match="transfer"):
+        summary["transfer"]
+
+
+def test_chrome_events_are_what_the_format_says(tmp_path):
+    """Fields as in "Trace Event Format": complete events and metadata, times in microseconds."""
+    loader = traced("fork")
+    list(loader)
+    loader.trace.to_chrome(tmp_path / "trace.json")
+    content = json.loads((tmp_path / "trace.json").read_text())
+    events = content["traceEvents"]
+    complete = [event for event in events if event["ph"] == "X"]
+    assert len(complete) == len(loader.trace)
+    for event in complete:
+        assert set(event) == {"ph", "name", "cat", "ts", "dur", "pid", "tid", "args"}
+        assert isinstance(event["pid"], int)
+        assert isinstance(event["tid"], int)
+        assert event["ts"] >= 0
+        assert event["dur"] >= 0
+    named = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    assert named == {1: "training", 3: "worker 0", 4: "worker 1"}
+    assert {event["tid"] for event in complete} == set(named)
+    lasted = sum(event["dur"] for event in complete) * 1e3
+    assert lasted == pytest.approx(sum(s.nanoseconds for s in loader.trace.spans()))
+
+
+def test_slices_of_one_thread_nest_or_follow_each_other(tmp_path):
+    """Else a viewer of the format would draw them wrongly, or drop them."""
+    loader = traced("inline", trace=Trace(samples=True))
+    list(loader)
+    loader.trace.to_chrome(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    for tid in {e["tid"] for e in events if e["ph"] == "X"}:
+        mine = [e for e in events if e["ph"] == "X" and e["tid"] == tid]
+        open_until = []
+        for event in sorted(mine, key=lambda e: (e["ts"], -e["dur"])):
+            start, end = event["ts"], event["ts"] + event["dur"]
+            while open_until and open_until[-1] <= start + 1e-6:
+                open_until.pop()
+            assert not open_until or end <= open_until[-1] + 1e-3
+            open_until.append(end)
+
+
+def test_perfetto_reads_the_file(tmp_path):
+    """Perfetto's own reader is the oracle, where its program, a download, is there."""
+    perfetto = pytest.importorskip("perfetto.trace_processor")
+    shell = os.environ.get("TRACE_PROCESSOR_SHELL")
+    if not shell:
+        pytest.skip("TRACE_PROCESSOR_SHELL does not name perfetto's trace_processor_shell")
+    loader = traced("fork")
+    list(loader)
+    loader.trace.to_chrome(tmp_path / "trace.json")
+    config = perfetto.TraceProcessorConfig(bin_path=shell)
+    with perfetto.TraceProcessor(trace=str(tmp_path / "trace.json"), config=config) as processor:
+        rows = list(processor.query("select name, dur from slice"))
+    assert len(rows) == len(loader.trace)
+
+
+def test_the_notebook_form_is_escaped_and_has_a_picture():
+    loader = traced("inline")
+    list(loader)
+    shown = loader.trace._repr_html_()
+    assert "data:image/png;base64," in shown
+    assert "<table>" in shown
+    assert "<p>0 batches" in Trace()._repr_html_()
+
+
+@pytest.mark.parametrize("capacity", [0, -1])
+def test_a_capacity_below_one_is_refused(capacity):
+    with pytest.raises(
+        ValueError, match=f"capacity must be a positive integer, but got {capacity}"
+    ):
+        Trace(capacity)
+
+
+@pytest.mark.parametrize("capacity", ["a", 1.5, True, None])
+def test_a_capacity_that_is_no_integer_is_refused(capacity):
+    with pytest.raises(TypeError, match="capacity must be a positive integer"):
+        Trace(capacity)
+
+
+@pytest.mark.parametrize("trace", ["yes", 1, object()])
+def test_trace_must_be_one(trace):
+    with pytest.raises(TypeError, match=r"trace must be True, False, None or a dlkit.Trace"):
+        DataLoader(Numbers(), trace=trace)
+
+
+def test_the_rank_is_that_of_the_process(monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    loader = traced("inline")
+    list(loader)
+    assert {span.rank for span in loader.trace.spans()} == {3}
+
+
+def test_one_trace_may_belong_to_two_loaders():
+    trace = Trace()
+    first, second = (DataLoader(Numbers(), batch_size=8, trace=trace) for _ in range(2))
+    list(first)
+    list(second)
+    assert trace.summary().epochs == 2
+    assert {span.worker for span in trace.spans()} == {LOOP}
+
+
+def test_a_failed_batch_leaves_no_span_and_the_next_ones_follow():
+    class Broken(Numbers):
+        def __getitem__(self, index):
+            if index == 5:
+                raise ValueError("broken")
+            return super().__getitem__(index)
+
+    loader = traced("inline", Broken())
+    batches = iter(loader)
+    seen = []
+    while True:
+        try:
+            seen.append(next(batches))
+        except ValueError:
+            continue
+        except StopIteration:
+            break
+    assert len(seen) == 5
+    assert [s.batch for s in loader.trace.spans() if s.stage == "fetch"] == [0, 2, 3, 4, 5]
+
+
+def test_dlkit_names_what_this_is_about():
+    assert dlkit.Trace is Trace
