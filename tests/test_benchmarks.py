@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import dlkit
-from benchmarks import measure, processes, samples, soak, storage, workers
+from benchmarks import measure, prediction, processes, samples, soak, storage, tuning, workers
 
 needs_proc = pytest.mark.skipif(
     not processes.can_measure_memory(), reason="needs Linux's /proc/self/smaps_rollup"
@@ -384,3 +384,45 @@ def test_plain_readers_and_ours_read_the_same_samples(tmp_path) -> None:
                 (image, label), (other, number) = theirs[index], ours[index]
                 assert label == int(number)
                 assert image == other if kind == "jpeg" else torch.equal(image, other)
+
+
+def test_the_prediction_benchmark_runs_and_writes_its_figures_and_its_picture(tmp_path, project):
+    target, picture = tmp_path / "prediction.json", tmp_path / "prediction.png"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.prediction", "--quick", "--json", str(target),
+         "--plot", str(picture)],
+        cwd=project, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    points = json.loads(target.read_text())["points"]
+    assert {(p["num_workers"], p["method"]) for p in points} == {(0, "process"), (2, "process")}
+    assert all(p["error"] == abs(p["predicted"] / p["measured"] - 1) for p in points)
+    assert "median error" in done.stdout
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_grid_of_the_prediction_benchmark_is_as_large_as_it_must_be():
+    grid = list(prediction.settings(quick=False))
+    assert len(set(grid)) == len(grid) >= 40
+    kinds, sizes, workers, _ = (set(values) for values in zip(*grid, strict=True))
+    assert workers == {0, 1, 2, 3, 4}
+    assert len(kinds) >= 3
+    assert len(sizes) == 3
+
+
+def test_the_tuning_benchmark_compares_with_a_whole_grid(tmp_path, project):
+    target = tmp_path / "tuning.json"
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.tuning", "--quick", "--only", "slow disk",
+         "--json", str(target)],
+        cwd=project, check=True, capture_output=True,
+    )  # fmt: skip
+    (row,) = json.loads(target.read_text())["rows"]
+    assert row["settings_in_grid"] == 3
+    assert row["ratio"] > 0
+    assert row["share"] == row["tune_seconds"] / row["grid_seconds"]
+
+
+def test_tuning_is_measured_on_ten_different_workloads(tmp_path):
+    samples.write_jpegs(str(tmp_path), 1)
+    assert len(tuning.workloads(str(tmp_path))) == 10
+    assert len(list(tuning.grid(quick=False))) == 17

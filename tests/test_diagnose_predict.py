@@ -122,11 +122,14 @@ def test_an_epoch_takes_its_samples_and_the_start_of_its_workers():
 
 
 @given(
-    st.floats(0.001, 0.1), st.floats(0, 1), st.integers(0, 6), st.integers(1, 32),
-    st.floats(0, 0.1), st.integers(1, 4),
+    st.floats(0.001, 0.1), st.integers(0, 10), st.integers(0, 6), st.integers(1, 32),
+    st.integers(0, 100), st.integers(1, 4),
 )  # fmt: skip
 @settings(max_examples=30, deadline=None)
-def test_no_prediction_breaks_the_bounds_of_the_machine(fetch, busy, workers, size, step, factor):
+def test_no_prediction_breaks_the_bounds_of_the_machine(
+    fetch, tenths, workers, size, milliseconds, factor
+):
+    busy, step = tenths / 10, milliseconds / 1000
     given = costs(fetch_seconds=(fetch,), fetch_cpu_seconds=busy * fetch, step_cores=0.0)
     found = predict(
         given, num_workers=workers, batch_size=size, step_time=step, prefetch_factor=factor,

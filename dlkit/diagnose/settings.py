@@ -80,7 +80,7 @@ def assumptions(costs: Costs, settings: Settings, step_time: float | None) -> It
             f"{settings.devices * (settings.num_workers + 1)} workers and training loops share "
             f"{costs.cores:g} cores evenly, and nothing else runs on them"
         )
-    elif settings.num_workers > costs.num_workers + 1:
+    if settings.devices * settings.num_workers > 1 and costs.fetch_wait < 0.8:
         yield "cores work as fast together as one alone: memory and caches are not the limit"
     if settings.num_workers and settings.method not in costs.crossings:
         yield f"handing over a batch from a {settings.method} costs what it typically does"
