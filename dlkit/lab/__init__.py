@@ -7,12 +7,14 @@ the answer.
 from dlkit.lab.batching import BatchingExplorer
 from dlkit.lab.explorer import Explorer
 from dlkit.lab.output import stderr_of_children
+from dlkit.lab.sharding import ShardingExplorer
 from dlkit.lab.shuffling import ShuffleExplorer
 from dlkit.lab.workers import WorkersExplorer
 
 __all__ = [
     "BatchingExplorer",
     "Explorer",
+    "ShardingExplorer",
     "ShuffleExplorer",
     "WorkersExplorer",
     "stderr_of_children",
