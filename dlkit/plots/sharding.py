@@ -27,7 +27,7 @@ from dlkit.plots.style import (
 )
 from dlkit.samplers import ShardPlan
 
-NUMBERED = 70  # more numbers than this take longer to draw than a slider may
+NUMBERED = 56  # more numbers than this take longer to draw than a slider may
 NARROW = 32  # in rows of more cells a number is wider than its cell
 WIDTH, LEFT, RIGHT, ROW, ABOVE, BELOW = 9.0, 0.95, 0.15, 0.34, 0.32, 0.5  # inches
 LEGEND = 0.34  # inches
