@@ -2,5 +2,6 @@
 
 python -m benchmarks.loader        the loader in one process, against PyTorch's
 python -m benchmarks.workers       the loader with workers, against PyTorch's
+python -m benchmarks.sharding      a rank's share of 100 million indices: time and memory
 python -m benchmarks.soak          a long run with workers: nothing may grow
 """

@@ -346,3 +346,22 @@ def test_the_soak_runs_and_ends_with_a_verdict(method, tmp_path, project) -> Non
     assert figures["moments"][-1]["batches"] > 140
     children = [moment["held"]["children"] for moment in figures["moments"]]
     assert (min(children) >= 2) if method == "process" else (max(children) == 0)
+
+
+@needs_proc
+def test_the_sharding_benchmark_runs_and_writes_its_figures(tmp_path, project) -> None:
+    target = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sharding", "--quick", "--json", str(target)],
+        cwd=project,
+        capture_output=True,
+        text=True,
+    )
+    assert target.exists(), done.stderr[-3_000:]
+    rows = json.loads(target.read_text())["rows"]
+    assert len(rows) == 2 * 3 * 3
+    peaks = [r for r in rows if "shuffled" in r["workload"] and "peak" in r["workload"]]
+    by_name = {row["candidate"]: row["median"] for row in peaks}
+    # Not a matter of speed: 40 bytes for each of a million samples and a tensor, against 4.
+    assert by_name["list of all indices"] > 40
+    assert by_name["dlkit's"] < by_name["PyTorch's DistributedSampler"] / 5
