@@ -287,6 +287,21 @@ def test_a_subclass_of_pytorchs_is_obeyed_and_moved_on():
     assert passes(loader, 2) == [order[::2] for order in orders(20, 2, 1, (0, 1))]
 
 
+def test_a_subclass_of_pytorchs_is_resumed_in_its_own_world_only():
+    def loader(world):
+        return DataLoader(range(24), 2, sampler=EveryOther(range(24), world, 0))
+
+    saved = loader(2)
+    running = iter(saved)
+    next(running)
+    state = saved.state_dict()
+    same = loader(2)
+    same.load_state_dict(state)
+    assert [b.tolist() for b in same] == [b.tolist() for b in running]
+    with pytest.raises(ValueError, match="EveryOther for 2 ranks, but this is EveryOther for 3"):
+        loader(3).load_state_dict(state)
+
+
 # ---- another world size --------------------------------------------------------------------------
 
 
