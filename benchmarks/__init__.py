@@ -3,6 +3,7 @@
 python -m benchmarks.ddp           training on two ranks, against one process
 python -m benchmarks.loader        the loader in one process, against PyTorch's
 python -m benchmarks.workers       the loader with workers, against PyTorch's
+python -m benchmarks.sharding      a rank's share of 100 million indices: time and memory
 python -m benchmarks.soak          a long run with workers: nothing may grow
 python -m benchmarks.storage       storage formats, against their own libraries and other projects
 """

@@ -53,7 +53,8 @@ class DataLoader(torch_data.DataLoader[Batch]):
         dataset: map-style or iterable; see `dlkit.datasets.base`.
         batch_size: samples in a batch; None yields single samples.
         shuffle: whether to draw a new random order for each epoch.
-        sampler: an order of indices of your own.
+        sampler: an order of indices of your own. One that is dealt to ranks (`DistributedSampler`,
+            PyTorch's too) gets the number of each pass as its epoch, unless you set one.
         batch_sampler: batches of indices of your own.
         num_workers: processes that fetch ahead of the user; 0 fetches when asked.
         collate_fn: from a list of samples to a batch.

@@ -426,3 +426,22 @@ def test_tuning_is_measured_on_ten_different_workloads(tmp_path):
     samples.write_jpegs(str(tmp_path), 1)
     assert len(tuning.workloads(str(tmp_path))) == 10
     assert len(list(tuning.grid(quick=False))) == 17
+
+
+@needs_proc
+def test_the_sharding_benchmark_runs_and_writes_its_figures(tmp_path, project) -> None:
+    target = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sharding", "--quick", "--json", str(target)],
+        cwd=project,
+        capture_output=True,
+        text=True,
+    )
+    assert target.exists(), done.stderr[-3_000:]
+    rows = json.loads(target.read_text())["rows"]
+    assert len(rows) == 2 * 3 * 3
+    peaks = [r for r in rows if "shuffled" in r["workload"] and "peak" in r["workload"]]
+    by_name = {row["candidate"]: row["median"] for row in peaks}
+    # Not a matter of speed: 40 bytes for each of a million samples and a tensor, against 4.
+    assert by_name["list of all indices"] > 40
+    assert by_name["dlkit's"] < by_name["PyTorch's DistributedSampler"] / 5

@@ -6,10 +6,16 @@ import threading
 import pytest
 import torch
 
-from dlkit.lab import BatchingExplorer, Explorer, ShuffleExplorer, WorkersExplorer
+from dlkit.lab import (
+    BatchingExplorer,
+    Explorer,
+    ShardingExplorer,
+    ShuffleExplorer,
+    WorkersExplorer,
+)
 from dlkit.mixing import mixing
 from dlkit.plots.style import new_figure
-from dlkit.samplers import ShuffleBuffer
+from dlkit.samplers import ShuffleBuffer, shard_plan
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -111,6 +117,43 @@ def test_workers_survive_the_ends_of_their_sliders():
                     for name, value in zip(names, values, strict=True):
                         explorer.controls[name].value = value
                     assert explorer.image.value[:8] == PNG
+
+
+def test_sharding_follows_every_control():
+    explorer = ShardingExplorer(samples=22, ranks=3, batch_size=4)
+    seen = [explorer.image.value]
+    for name, value, text in (
+        ("samples", 23, "23 samples on 3 ranks in 2 steps of up to 12; repeated: 1 ("),
+        ("ranks", 4, "23 samples on 4 ranks in 2 steps of up to 16; repeated: 1 ("),
+        ("batch_size", 2, "23 samples on 4 ranks in 3 steps of up to 8; repeated: 1 ("),
+        ("epoch", 3, "epoch 3 has the order of epoch 3"),
+        ("set_epoch", False, "epoch 3 has the order of epoch 0"),
+        ("pad", False, "repeated: 0; in no batch: 0;"),
+        ("drop_last", True, "repeated: 0; in no batch: 3 ("),
+        ("shuffle", False, "in no batch: 3 (20, 21, 22); epoch 3 has the order of the dataset"),
+        ("colour", "sample", "in no batch: 3 (20, 21, 22);"),
+    ):
+        explorer.controls[name].value = value
+        assert text in explorer.text.value
+        seen.append(explorer.image.value)
+    assert seen[5] == seen[3]  # without set_epoch the order is that of epoch 0
+    assert len(set(seen)) == len(seen) - 1
+
+
+def test_sharding_shows_the_plan_of_the_real_sampler():
+    explorer = ShardingExplorer(samples=20, ranks=3, batch_size=2, epoch=5)
+    shown = [text.get_text() for text in explorer.picture.axes[0].texts]
+    plan = shard_plan(20, 3, 2, epoch=5)
+    assert shown == [str(index) for share in plan.shares for index in share]
+
+
+def test_sharding_survives_the_ends_of_its_sliders():
+    for samples in (0, 64):
+        for ranks in (1, 6):
+            for batch_size in (1, 8):
+                explorer = ShardingExplorer(samples, ranks, batch_size, drop_last=True)
+                assert f"{samples} samples on {ranks} rank" in explorer.text.value
+                assert explorer.image.value[:8] == PNG
 
 
 def test_a_widget_says_what_it_shows_where_a_notebook_stores_text():

@@ -287,6 +287,21 @@ def test_a_subclass_of_pytorchs_is_obeyed_and_moved_on():
     assert passes(loader, 2) == [order[::2] for order in orders(20, 2, 1, (0, 1))]
 
 
+def test_a_subclass_of_pytorchs_is_resumed_in_its_own_world_only():
+    def loader(world):
+        return DataLoader(range(24), 2, sampler=EveryOther(range(24), world, 0))
+
+    saved = loader(2)
+    running = iter(saved)
+    next(running)
+    state = saved.state_dict()
+    same = loader(2)
+    same.load_state_dict(state)
+    assert [b.tolist() for b in same] == [b.tolist() for b in running]
+    with pytest.raises(ValueError, match="EveryOther for 2 ranks, but this is EveryOther for 3"):
+        loader(3).load_state_dict(state)
+
+
 # ---- another world size --------------------------------------------------------------------------
 
 
@@ -507,14 +522,14 @@ def test_a_state_of_another_order_is_refused(change):
         sampler.load_state_dict(state)
 
 
-def test_the_ranks_come_from_the_process_group():
-    store = torch.distributed.HashStore()
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
-        sampler = DistributedSampler(range(5))
-        assert (sampler.num_replicas, sampler.rank) == (1, 0)
-    finally:
-        torch.distributed.destroy_process_group()
+def test_the_ranks_come_from_the_process_group(monkeypatch):
+    group = {"is_initialized": True, "get_world_size": 3, "get_rank": 2}
+    for name, value in group.items():
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    sampler = DistributedSampler(range(7))
+    assert (sampler.num_replicas, sampler.rank) == (3, 2)
+    assert list(sampler) == list(torch_data.DistributedSampler(range(7)))
+    assert DistributedSampler(range(7), rank=1).rank == 1
 
 
 def test_epochs_have_different_orders_and_the_same_on_all_ranks():

@@ -10,6 +10,7 @@ from dlkit.lab.explorer import Explorer
 from dlkit.lab.live import LiveDigitsWidget
 from dlkit.lab.live_timeline import LiveTimeline
 from dlkit.lab.output import stderr_of_children
+from dlkit.lab.sharding import ShardingExplorer
 from dlkit.lab.shuffling import ShuffleExplorer
 from dlkit.lab.storage import StorageExplorer
 from dlkit.lab.workers import WorkersExplorer
@@ -20,6 +21,7 @@ __all__ = [
     "LiveDigitsWidget",
     "LiveTimeline",
     "Progress",
+    "ShardingExplorer",
     "ShuffleExplorer",
     "StorageExplorer",
     "WorkersExplorer",

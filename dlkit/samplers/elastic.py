@@ -7,7 +7,8 @@ to the ranks that there are now:
     legs [(3 ranks, 2 turns)]      0 1 2 0 1 2 | . . . .      saved
     the same, on 2 ranks           . . . . . . | 0 1 0 1      nothing lost, nothing twice
 
-The state is the same on every rank, so the checkpoint that rank 0 writes serves all of them.
+The state is the same on every rank, so the checkpoint that rank 0 writes serves all of them; no
+rank gets more items than that one, so none is under way when it has finished.
 """
 
 import copy
@@ -93,7 +94,7 @@ class ElasticOrder(ResumableOrder[Item]):
     def own_pass(self) -> Self:
         """Return a copy for one pass of a loader; see `Resumable.own_pass`."""
         twin = copy.copy(self)
-        twin._is_twin = True
+        twin._is_twin, twin._running, twin._position = True, None, 0
         self._resume = None
         return twin
 

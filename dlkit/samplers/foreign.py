@@ -121,7 +121,7 @@ class Replayed(Resumable):
             return dict(self._resume) if position is None else self._resume | {"position": position}
         level = position is None or position >= self._position
         return {
-            "sampler": type(self.sampler).__name__,
+            "sampler": _name(self.sampler),
             "starts": self._starts,
             "position": self._position if position is None else position,
             "generator_now": _generator_state(self.sampler) if level else None,
@@ -133,13 +133,19 @@ class Replayed(Resumable):
         Raises:
             ValueError: if the state was made by another kind of sampler.
         """
-        name = type(self.sampler).__name__
+        name = _name(self.sampler)
         if state.get("sampler") != name or "starts" not in state:
             raise ValueError(
                 f"the state does not fit this sampler: it was made by {state.get('sampler')}, but "
                 f"this is {name}"
             )
         self._resume = dict(state)
+
+
+def _name(sampler: Any) -> str:
+    """What a state must have been made by; a share of an unknown kind fits its own world only."""
+    ranks = getattr(sampler, "num_replicas", None)
+    return type(sampler).__name__ + ("" if ranks is None else f" for {ranks} ranks")
 
 
 def _snapshot(sampler: Any) -> dict[str, Any]:

@@ -139,3 +139,28 @@ def test_the_workers_widget_answers_to_the_keyboard(ran):
     pictures.append(widget.picture())
     assert len(set(pictures)) == len(pictures)
     assert all(len(picture) > BLANK_PICTURE_BYTES for picture in pictures)
+
+
+@only("08_multi_gpu_sharding")
+def test_the_sharding_widget_answers_to_the_keyboard(ran):
+    widget = ran.widget()
+    samples, ranks, epoch = 0, 1, 3
+    drop_last, set_epoch = 1, 3
+    assert widget.text().startswith("22 samples on 3 ranks in 2 steps of up to 12; repeated: 2 (")
+    pictures = [widget.picture()]
+    widget.press(samples, "ArrowRight")
+    assert widget.text().startswith("23 samples on 3 ranks in 2 steps of up to 12; repeated: 1 (")
+    pictures.append(widget.picture())
+    widget.press(ranks, "ArrowRight")
+    assert widget.text().startswith("23 samples on 4 ranks in 2 steps of up to 16; repeated: 1 (")
+    pictures.append(widget.picture())
+    widget.press(epoch, "ArrowRight")
+    assert "epoch 1 has the order of epoch 1" in widget.text()
+    pictures.append(widget.picture())
+    widget.tick(set_epoch)
+    assert "epoch 1 has the order of epoch 0" in widget.text()
+    widget.tick(drop_last)
+    assert "repeated: 0; in no batch: 3 (" in widget.text()
+    pictures.append(widget.picture())
+    assert len(set(pictures)) == len(pictures)
+    assert all(len(picture) > BLANK_PICTURE_BYTES for picture in pictures)
