@@ -29,15 +29,15 @@ from dlkit.storage.throughput import bytes_on_disk, measure, write_all
 # %% [markdown]
 # ## One data set, seven formats
 #
-# `convert` reads every sample once and writes a file; `open_dataset` recognises the format and gives
-# a dataset that any worker can read. The samples are the same whatever the file is called.
+# `convert` reads every sample once and writes a file; `open_dataset` recognises the format and
+# gives a dataset that any worker can read. The samples are the same whatever the file is called.
 
 # %%
 scratch = tempfile.TemporaryDirectory()
 folder = Path(scratch.name)
 data = synthetic_images(4096, (1, 28, 28), dtype=torch.uint8)
 stored = write_all(data, folder)
-for name, dataset in stored.items():
+for dataset in stored.values():
     print(dataset)
 
 # %%
@@ -77,10 +77,10 @@ print("Parquet suffers from shuffling:", row["in order"] > 1.5 * row["shuffled"]
 format_rates(rates)
 
 # %% [markdown]
-# **Investigate.** Three formats read a batch with one *gather*: the file is mapped, and NumPy copies
-# 256 rows in one call. The others run Python for each record. Shuffled, Parquet decodes a group of
-# about a thousand samples to take one of them, unless it is still in its small cache. Your page
-# cache held all files: from a cold disk the order may differ.
+# **Investigate.** Three formats read a batch with one *gather*: the file is mapped, and NumPy
+# copies 256 rows in one call. The others run Python for each record. Shuffled, Parquet decodes a
+# group of about a thousand samples to take one of them, unless it is still in its small cache.
+# Your page cache held all files: from a cold disk the order may differ.
 #
 # **Modify.** Use `synthetic_images(256, (3, 224, 224))`. Do the gaps grow or shrink, and why?
 #
@@ -90,11 +90,11 @@ format_rates(rates)
 # %% [markdown]
 # ## Whole, or not at all
 #
-# A copy that broke off, a disk with a bad sector, a job killed while it wrote: files are damaged in
-# ordinary ways. A format should say so. Silence is worst: an epoch that is a little shorter.
+# A copy that broke off, a disk with a bad sector, a job killed while it wrote: files are damaged
+# in ordinary ways. A format should say so. Silence is worst: an epoch that is a little shorter.
 #
-# **Predict.** The last hundred bytes of each file are cut off. Which formats notice it when they are
-# opened? And if one byte in the middle changes?
+# **Predict.** The last hundred bytes of each file are cut off. Which formats notice it when they
+# are opened? And if one byte in the middle changes?
 
 
 # %%
@@ -140,7 +140,7 @@ class Tired(Dataset):
 
 # %%
 tired = Tired()
-for attempt in (1, 2):
+for _ in range(2):
     try:
         print(len(convert(tired, folder / "tired.arrow", progress=False)), "samples written")
     except KeyboardInterrupt as error:
@@ -170,9 +170,9 @@ _ = complaint(folder / "gift.pickle", len)
 # %% [markdown]
 # **Investigate.** Every format notices the cut, because each knows how long it must be. A changed
 # byte is found when a record is read (TFRecord and tar have a checksum for each) or when you ask
-# (`verify()` for columns, which a gather does not read whole). The interrupted conversion kept what
-# it had read: the second attempt went on there. It reads sample 0 again, to see that the data set is
-# the same.
+# (`verify()` for columns, which a gather does not read whole). The interrupted conversion kept
+# what it had read: the second attempt went on there. It reads sample 0 again, to see that the data
+# set is the same.
 #
 # **Modify.** Pass `on_error="skip"` to a loader over `changed.tar`. How many samples are missing?
 #
@@ -185,8 +185,8 @@ _ = complaint(folder / "gift.pickle", len)
 # A cache keeps the samples that were expensive. `MemoryCache` holds one copy for all workers. When
 # it is full, *first-come* keeps what it has; *LRU* throws out what was used least recently.
 #
-# **Predict.** Half of the samples fit. What is the hit rate of the second epoch, for each policy, in
-# a fixed order? And shuffled?
+# **Predict.** Half of the samples fit. What is the hit rate of the second epoch, for each policy,
+# in a fixed order? And shuffled?
 
 # %%
 small = Subset(digits(), range(400))
@@ -224,8 +224,8 @@ hit_curves(curves)
 # out the sample that comes next: it never hits. First-come hits exactly what fits. LRU is for
 # samples that are wanted more often than others.
 #
-# A cache also freezes what it keeps. Behind a random augmentation it would give every epoch the same
-# "random" pictures, so the cache comes first: `cache.then(augment)`.
+# A cache also freezes what it keeps. Behind a random augmentation it would give every epoch the
+# same "random" pictures, so the cache comes first: `cache.then(augment)`.
 #
 # **Modify.** Draw samples with a `WeightedRandomSampler` in which a tenth of them is wanted nine
 # times in ten. Which policy wins now?
@@ -236,9 +236,9 @@ hit_curves(curves)
 # %% [markdown]
 # ## The list that grows in every worker
 #
-# A forked worker shares your memory *until somebody writes to it*. Reading a Python object is such a
-# write: it counts one more reference, in the object itself. So a list of strings is copied, page by
-# page, into each worker that reads it.
+# A forked worker shares your memory *until somebody writes to it*. Reading a Python object is such
+# a write: it counts one more reference, in the object itself. So a list of strings is copied, page
+# by page, into each worker that reads it.
 #
 # **Predict.** A list of 200,000 short strings, one worker. How many MB of its own has the worker
 # after an epoch? And with the same strings packed into two arrays?
@@ -281,9 +281,10 @@ print("the packed strings were not:", grown["PackedStrings"] < grown["list"] / 5
 growth(megabytes, batch_size=10_000)
 
 # %% [markdown]
-# **Investigate.** It looks like a memory leak: it grows all through the first epoch, in each worker,
-# and then stops. Two arrays, of bytes and of offsets, are two objects, whatever number of strings
-# they hold. Arrow keeps text in the same way, and a mapped file is shared by all processes.
+# **Investigate.** It looks like a memory leak: it grows all through the first epoch, in each
+# worker, and then stops. Two arrays, of bytes and of offsets, are two objects, whatever number of
+# strings they hold. Arrow keeps text in the same way, and a mapped file is shared by all
+# processes.
 #
 # **Modify.** Replace the list by a dictionary of lists, as annotations often come. Is it better?
 #
@@ -292,8 +293,8 @@ growth(megabytes, batch_size=10_000)
 # %% [markdown]
 # ## Which to choose when
 #
-# **Predict.** 200 GB of JPEG files with captions, on one server with 64 GB of memory, shuffled, read
-# by PyTorch only. Which format do you take?
+# **Predict.** 200 GB of JPEG files with captions, on one server with 64 GB of memory, shuffled,
+# read by PyTorch only. Which format do you take?
 
 # %%
 decision()
@@ -322,8 +323,8 @@ print("formats in the widget:", len({row.format for rows in measured.values() fo
 #
 # **Modify.** With the buttons: for which format do two threads gain most?
 #
-# **Make.** Store JPEG bytes of your own pictures in Arrow, decode them with `TransformDataset`, and
-# find out whether storage is the bottleneck at all.
+# **Make.** Store JPEG bytes of your own pictures in Arrow, decode them with `TransformDataset`,
+# and find out whether storage is the bottleneck at all.
 
 # %% [markdown]
 # ## Recap
@@ -338,15 +339,16 @@ print("formats in the widget:", len({row.format for rows in measured.values() fo
 # %% [markdown]
 # ## Check yourself
 #
-# 1. Your epochs have 59,744 samples instead of 60,000 since you copied the files. What do you call?
+# 1. Your epochs have 59,744 samples instead of 60,000 since you copied the files. What do you
+#    call?
 # 2. Shuffled training from Parquet is slow. Name two cures that keep the samples.
 # 3. Memory grows during the first epoch, and faster with more workers. What do you look for?
 #
 # <details><summary>Answers</summary>
 #
-# (1) `open_dataset(path).verify()`, and find out which reader was silent. (2) Convert once to Arrow
-# or memmap; or shuffle whole row groups and then within a buffer. (3) A list, dictionary or data
-# frame of Python objects in the dataset.
+# (1) `open_dataset(path).verify()`, and find out which reader was silent. (2) Convert once to
+# Arrow or memmap; or shuffle whole row groups and then within a buffer. (3) A list, dictionary or
+# data frame of Python objects in the dataset.
 #
 # </details>
 
@@ -357,5 +359,5 @@ print("formats in the widget:", len({row.format for rows in measured.values() fo
 #   Format"; TensorFlow: "TFRecord and tf.train.Example".
 # - WebDataset's documentation, on shards of tar files.
 # - Python documentation: `pickle`, the warning at its top.
-# - Next: [07 Train a CNN](07_train_a_cnn.ipynb). In the package: `dlkit/storage/columns.py`, where a
-#   batch is one gather.
+# - Next: [07 Train a CNN](07_train_a_cnn.ipynb). In the package: `dlkit/storage/columns.py`, where
+#   a batch is one gather.
