@@ -33,8 +33,8 @@ def test_a_hit_curve_goes_through_its_points():
 
 def test_growth_is_what_came_after_the_first_batch():
     figure = growth({"list": [10.0, 12.0], "packed": [10.0, 10.0]}, batch_size=5)
-    assert [line.get_ydata() for line in figure.axes[0].lines] == [[0, 2], [0, 0]]
-    assert figure.axes[0].lines[0].get_xdata() == [5, 10]
+    assert [line.get_ydata().tolist() for line in figure.axes[0].lines] == [[0, 2], [0, 0]]
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [5, 10]
 
 
 def test_the_decision_names_every_format_once():

@@ -179,6 +179,32 @@ def test_every_format_converts_into_every_other(tmp_path):
     assert_same(collated(stored, range(6)), collated(data, range(6)))
 
 
+def test_progress_is_drawn_for_the_samples_that_are_still_to_read(tmp_path, monkeypatch):
+    drawn = []
+
+    class Bar:
+        def __init__(self, total, initial, **_):
+            drawn.append([total, initial])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def update(self, count):
+            drawn[-1].append(count)
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    convert(range(2000), tmp_path / "a.memmap")
+    assert drawn == [[2000, 0, 1, 1024, 975]]
+    convert(range(2000), tmp_path / "b.memmap", progress=False)
+    assert len(drawn) == 1
+    for name, value in (("progress", 1), ("overwrite", "yes")):
+        with pytest.raises(ValueError, match=f"{name} must be True or False"):
+            convert(range(2), tmp_path / "c.memmap", **{name: value})
+
+
 # ---- opening ------------------------------------------------------------------------------------
 
 

@@ -10,12 +10,14 @@ needed. Every length is compared with what is left of the record before it is us
 
 import struct
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 BYTES, FLOATS, INTS = 1, 2, 3  # number of the list in a Feature
 VARINT, EIGHT, LENGTH, FOUR = 0, 1, 2, 5  # wire types
+KNOWN_BYTES = 96  # of an entry that is worth remembering
 
 Value = tuple[int, Any]  # which list, and a list of bytes or an array
 
@@ -70,17 +72,26 @@ def load_example(content: bytes) -> dict[str, Value]:
     """
     found: dict[str, Value] = {}
     for number, features in _fields(content):
-        if number != 1:
-            continue
-        for number, entry in _fields(_bytes(features)):
-            parts = dict(_fields(_bytes(entry))) if number == 1 else {}
-            if parts:
-                try:
-                    name = _bytes(parts.get(1, b"")).decode()
-                except UnicodeDecodeError as error:
-                    raise MessageError(f"the name of a feature is no UTF-8: {error}") from None
-                found[name] = _feature(_bytes(parts.get(2, b"")))
+        for inner, entry in _fields(_bytes(features)) if number == 1 else ():
+            if inner == 1 and entry:
+                read = _known_entry if len(_bytes(entry)) <= KNOWN_BYTES else _entry
+                name, value = read(entry)
+                found[name] = value
     return found
+
+
+def _entry(content: bytes) -> tuple[str, Value]:
+    """Parse one feature with its name."""
+    parts = dict(_fields(content))
+    try:
+        name = _bytes(parts.get(1, b"")).decode()
+    except UnicodeDecodeError as error:
+        raise MessageError(f"the name of a feature is no UTF-8: {error}") from None
+    return name, _feature(_bytes(parts.get(2, b"")))
+
+
+# Shapes, types and labels are the same bytes in many records; their arrays are only copied from.
+_known_entry = lru_cache(maxsize=4096)(_entry)
 
 
 def _feature(content: bytes) -> Value:

@@ -36,7 +36,7 @@ def regrouped(tables: Iterable[Table], nbytes: int) -> Iterator[Table]:
     """Cut and join tables so that each but the last has about `nbytes` bytes.
 
     Example:
-        >>> from dlkit.storage.columns import tabulate
+        >>> from dlkit.storage.tabulate import tabulate
         >>> [len(table) for table in regrouped([tabulate([1, 2, 3]), tabulate([4, 5])], 16)]
         [2, 2, 1]
     """
