@@ -3,4 +3,5 @@
 python -m benchmarks.loader        the loader in one process, against PyTorch's
 python -m benchmarks.workers       the loader with workers, against PyTorch's
 python -m benchmarks.soak          a long run with workers: nothing may grow
+python -m benchmarks.streaming     live streams: rate, latency under load, memory, alignment
 """
