@@ -95,6 +95,7 @@ def p99_under(sizing):
     return [(rate, run.percentile(0.99, start + 1, start + 5)) for start, rate in plan]
 
 
+# %%
 curves = {
     "batches of 1": p99_under(Fixed(1, delay=0.0)),
     "batches of 64": p99_under(Fixed(64, delay=10.0)),
