@@ -6,4 +6,5 @@ python -m benchmarks.workers       the loader with workers, against PyTorch's
 python -m benchmarks.sharding      a rank's share of 100 million indices: time and memory
 python -m benchmarks.soak          a long run with workers: nothing may grow
 python -m benchmarks.storage       storage formats, against their own libraries and other projects
+python -m benchmarks.streaming     live streams: rate, latency under load, memory, alignment
 """

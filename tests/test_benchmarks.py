@@ -1,6 +1,7 @@
 """The measuring itself: ratios round by round, what processes hold, and benchmarks that run."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -445,3 +446,30 @@ def test_the_sharding_benchmark_runs_and_writes_its_figures(tmp_path, project) -
     # Not a matter of speed: 40 bytes for each of a million samples and a tensor, against 4.
     assert by_name["list of all indices"] > 40
     assert by_name["dlkit's"] < by_name["PyTorch's DistributedSampler"] / 5
+
+
+@pytest.mark.parametrize("part", ["rate", "cost", "align"])
+def test_the_streaming_benchmark_runs_and_each_part_has_a_bar(part, tmp_path, project) -> None:
+    target = tmp_path / "streaming.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.streaming", "--quick", "--rounds", "1", "--only", part,
+         "--json", str(target)],
+        cwd=project,
+        capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0
+    rows = json.loads(target.read_text())["rows"]
+    assert {row["bar"] for row in rows} - {None}
+    assert all(math.isfinite(row["median"]) for row in rows)
+
+
+def test_a_doubling_load_and_a_mixed_one_are_run_in_real_time(monkeypatch, tmp_path) -> None:
+    from benchmarks import streaming
+
+    points = streaming._ramp({"max_batch": 8, "max_delay": 0.01}, first=100, steps=2, step=0.4)
+    assert [load for load, _ in points] == [100, 200]
+    assert all(seconds > 0 for _, seconds in points)
+    monkeypatch.setattr(streaming, "under_load", lambda quick: {"adaptive": points})
+    rows = streaming.load(1, quick=True, plot=tmp_path / "load.png")
+    assert [row.bar for row in rows] == [1.0]
+    assert (tmp_path / "load.png").stat().st_size > 3000

@@ -17,6 +17,8 @@ from dlkit.cli.train import above_zero
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
 
+    from rich.table import Table
+
 EXAMPLES = """\
 examples:
   dlkit live digits
@@ -82,7 +84,7 @@ def _show(readings: Iterator[Rows]) -> None:
             live.update(_table(rows))
 
 
-def _table(rows: Rows) -> object:
+def _table(rows: Rows) -> Table:
     from rich.table import Table
 
     table = Table(show_header=False, box=None)

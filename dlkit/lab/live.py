@@ -1,6 +1,6 @@
 """The widget of the real-time notebook: live digits, with the load on a slider.
 
-Start, drag the rate while it runs, stop. A thread reads the system twice a second and draws; it
+Start, drag the rate while it runs, stop. A thread reads the system once a second and draws; it
 ends with the system, by itself after a while, so that a forgotten widget does not keep a core busy.
 """
 
@@ -20,7 +20,7 @@ from dlkit.live.digits import LiveDigits
 from dlkit.plots.streaming import live_digits
 from dlkit.plots.style import Picture, png
 
-EVERY = 0.5  # seconds between two pictures
+EVERY = 1.0  # seconds between two pictures; drawing takes time from the system that it shows
 SHOWN = 60  # readings in a picture
 
 
@@ -46,11 +46,11 @@ class LiveDigitsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has
         longest: float = 120.0,
         **options: Any,
     ) -> None:
-        self._make = lambda: LiveDigits(model, self.rate.value, objective, **options)
         self._objective, self._longest = objective, longest
         self.system: LiveDigits | None = None
         self.picture: Picture | None = None
-        self.rate = slider("frames/s", rate, 30, 2000, 10)
+        self.rate: ipywidgets.IntSlider = slider("frames/s", rate, 30, 2000, 10)
+        self._model, self._options = model, options
         self.start_button = ipywidgets.Button(description="Start", icon="play")
         self.stop_button = ipywidgets.Button(description="Stop", icon="stop", disabled=True)
         self.text = ipywidgets.HTML(html.escape(self._words()))
@@ -81,7 +81,7 @@ class LiveDigitsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has
         if self.system is not None:
             return
         self.start_button.disabled, self.stop_button.disabled = True, False
-        self.system = self._make()
+        self.system = LiveDigits(self._model, self.rate.value, self._objective, **self._options)
         self.system.start()
         self._ended.clear()
         self._thread = threading.Thread(target=self._follow, name="dlkit live widget", daemon=True)
@@ -90,7 +90,7 @@ class LiveDigitsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has
     def _follow(self) -> None:
         system = self.system
         assert system is not None
-        readings = int(self._longest / EVERY)
+        readings = max(round(self._longest / EVERY), 1)
         for _ in range(readings):
             if self._ended.wait(EVERY) or system.wait(0):
                 break

@@ -122,7 +122,7 @@ class LiveDigits:
         images, labels = digits(train=False, dtype=torch.uint8).tensors
         self._images, self._labels = images.numpy(), labels.numpy()
         self._order = np.random.default_rng(seed).integers(len(self._labels), size=4096)
-        self.camera = Camera(rate, self._take_picture, jitter=0.1 / rate, seed=seed)
+        self.camera = Camera(rate, self._take_picture, jitter=0.0005, seed=seed)
         self.pipeline = Pipeline(
             self.camera,
             _prepare,

@@ -12,7 +12,7 @@ fuses what does not belong together, and a planner that is too slow learns of da
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +106,11 @@ def record(seconds: float = 16.0, seed: int = 0) -> Drive:
     if seconds > LONGEST:
         raise ValueError(f"seconds must be at most {LONGEST:g}, when the cars meet, got {seconds}")
     rng = np.random.default_rng(seed)
-    truth = {"camera": closing, "lidar": gap, "imu": lambda t: 0.3 * math.sin(t)}
+    truth: dict[str, Callable[[float], float]] = {
+        "camera": closing,
+        "lidar": gap,
+        "imu": lambda t: 0.3 * math.sin(t),
+    }
     events: list[Event] = []
     lost = {}
     for sensor, rate in RATES.items():

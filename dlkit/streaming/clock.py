@@ -146,4 +146,4 @@ class _Function(RealClock):
     """A function that tells the time; waiting is the machine's."""
 
     def __init__(self, function: Callable[[], float]) -> None:
-        self.now = function  # type: ignore[assignment]
+        self.now = function

@@ -88,6 +88,7 @@ class Engine:
         self._open, self._preprocess, self._on_stall = open_source, preprocess, on_stall
         self._workers, self._read = workers, read
         self.lock = threading.Lock()
+        self._life = threading.Lock()  # of starting and ending; never taken inside the other
         self._room = threading.Condition(self.lock)  # the source's thread waits here,
         self._work = threading.Condition(self.lock)  # the workers here,
         self._out = threading.Condition(self.lock)  # and the consumer here
@@ -111,10 +112,12 @@ class Engine:
 
     def start(self) -> None:
         """Start the threads, once."""
-        with self.lock:
-            if self.started:
-                return
-            self.started = True
+        with self._life:
+            if not self.started and not self.stopping:
+                self.started = True
+                self._start_all()
+
+    def _start_all(self) -> None:
         if self.watchdog is not None:
             self.watchdog.seen(self.clock.now())
         self._start_reading()
@@ -356,13 +359,14 @@ class Engine:
         """End all threads, count what was in flight as dropped, and return whether all ended."""
         with self.lock:
             self.stopping, self._want = True, 1
-            source = self.source
             self._announce()
             self._room.notify_all()
             self._work.notify_all()
-        if source is not None:
-            source.close()
-        for thread in self._threads:
+        with self._life:  # whoever is starting threads at this moment comes first
+            threads = list(self._threads)
+            if self.source is not None:
+                self.source.close()
+        for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(_PATIENCE)
         with self.lock:

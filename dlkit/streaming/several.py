@@ -44,6 +44,10 @@ class Machine(Protocol):
         """Whether a stream has to wait."""
         ...
 
+    def counts(self) -> Any:
+        """Return where the items are."""
+        ...
+
     def drop_all(self, reason: str) -> None:
         """Throw away and count what has not left."""
         ...

@@ -1,0 +1,333 @@
+"""The two live systems, their pictures, their command and their widget."""
+
+import math
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from dlkit.cli import build_parser, live
+from dlkit.lab import LiveDigitsWidget
+from dlkit.live import Drive, LiveDigits, overload, record, try_tolerance
+from dlkit.live.driving import (
+    BRAKING,
+    DANGER,
+    LONGEST,
+    RATES,
+    Watch,
+    closing,
+    danger,
+    gap,
+    play,
+    samples_of,
+    time_to_collision,
+)
+from dlkit.plots import streaming as plots
+from dlkit.plots.style import png
+from dlkit.streaming import Sample, Stamped
+
+WAIT = 30.0
+BLANK = 3000  # bytes
+
+
+def constant(images):
+    return torch.zeros(len(images), 10)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    assert [t.name for t in threading.enumerate() if t.name.startswith("dlkit")] == []
+
+
+@pytest.fixture(scope="module")
+def drive():
+    return record()
+
+
+# ---- digits -------------------------------------------------------------------------------------
+
+
+def run_until_answered(system, count):
+    while system.answered < count:
+        assert not system.wait(0.01)
+
+
+def test_frames_are_answered_and_every_one_is_accounted_for():
+    # The model knows nothing but says 0: right for the zeros among the digits, a tenth.
+    with LiveDigits(constant, rate=2000, policy="block") as system:
+        run_until_answered(system, 500)
+        moment = system.read()
+    counts = system.pipeline.counts()
+    assert counts.exact
+    assert counts.in_flight == 0
+    assert counts.delivered >= 500
+    assert 0 < system.right < system.answered / 2
+    assert moment.stats.counts.exact
+    assert moment.batch >= 1
+
+
+def test_the_rate_can_be_changed_while_it_runs():
+    with LiveDigits(constant, rate=1) as system:
+        system.rate = 2000
+        run_until_answered(system, 100)
+    assert system.rate == 2000
+
+
+def test_a_model_that_fails_ends_the_system_and_its_error_is_raised_at_the_end():
+    def broken(images):
+        raise RuntimeError("no weights")
+
+    system = LiveDigits(broken, rate=500)
+    system.start()
+    assert system.wait(WAIT)
+    with pytest.raises(RuntimeError, match="no weights"):
+        system.stop()
+    assert not system.running
+
+
+def test_a_system_runs_once():
+    system = LiveDigits(constant)
+    with system, pytest.raises(RuntimeError, match="started before"):
+        system.start()
+
+
+@pytest.mark.parametrize("options", [{"rate": 0}, {"objective": -1}, {"policy": "none"}])
+def test_a_system_refuses_what_it_cannot_hold(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        LiveDigits(constant, **options)
+
+
+# ---- driving ------------------------------------------------------------------------------------
+
+
+def test_the_closing_speed_is_how_fast_the_gap_shrinks():
+    for t in np.arange(0.5, LONGEST, 0.37).tolist():
+        slope = (gap(t + 1e-5) - gap(t - 1e-5)) / 2e-5
+        assert closing(t) == pytest.approx(-slope, abs=1e-3)
+    assert BRAKING < danger() < LONGEST
+
+
+def test_a_drive_is_the_same_each_time_and_comes_in_the_order_of_arrival(drive):
+    again = record()
+    assert again == drive
+    arrivals = [arrived for arrived, _, _ in drive.events]
+    assert arrivals == sorted(arrivals)
+    for sensor, rate in RATES.items():
+        expected = len(np.arange(0, LONGEST, 1 / rate))
+        assert len(drive.of(sensor)) + drive.lost[sensor] == expected
+
+
+def test_the_wrong_clock_is_found_within_milliseconds(drive):
+    offsets = drive.offsets()
+    assert offsets["lidar"] == pytest.approx(0.15, abs=0.005)
+    assert offsets["camera"] == pytest.approx(0.0, abs=0.005)
+
+
+def test_a_wider_tolerance_keeps_more_waits_longer_and_is_more_wrong(drive):
+    tried = [try_tolerance(drive, seconds) for seconds in (0.01, 0.03, 0.06, 0.12)]
+    assert [one.kept for one in tried] == sorted(one.kept for one in tried)
+    assert tried[0].kept < 0.4 < 0.95 < tried[-1].kept
+    assert tried[0].wait99 <= tried[-1].wait99
+    assert tried[0].error < tried[-1].error
+
+
+def test_a_clock_that_is_not_corrected_makes_the_gap_wrong_and_nothing_fails(drive):
+    uncorrected = dict.fromkeys(RATES, 0.0)
+    assert try_tolerance(drive, 0.06, uncorrected).error > 3 * try_tolerance(drive, 0.06).error
+
+
+def test_a_tolerance_under_which_nothing_fits_gives_no_sample():
+    quiet = Drive([(0.0, "camera", Stamped(0.0, 1.0)), (0.1, "imu", Stamped(0.0, 1.0))], 1.0, {})
+    found = try_tolerance(quiet, 0.01, dict.fromkeys(RATES, 0.0))
+    assert found.kept == 0.0
+    assert math.isnan(found.error)
+
+
+def test_in_an_overload_fresh_samples_tell_of_danger_first_and_blocking_last(drive):
+    found = {p: overload(drive, p) for p in ("block", "drop_oldest", "drop_newest", "sample")}
+    assert all(one.counts.exact for one in found.values())
+    reactions = {policy: one.reaction for policy, one in found.items()}
+    assert min(reactions, key=reactions.get) == "drop_oldest"
+    assert max(reactions, key=reactions.get) == "block"
+    assert reactions["drop_oldest"] < 1.0 < 4.0 < reactions["block"]
+    assert found["block"].counts.lost == 0 < found["drop_oldest"].counts.lost
+    assert overload(drive, "drop_oldest", capacity=1).reaction < reactions["drop_oldest"]
+
+
+def test_a_planner_that_keeps_up_loses_nothing_under_any_policy(drive):
+    for policy in ("block", "drop_oldest"):
+        assert overload(drive, policy, planning=0.001).counts.lost == 0
+
+
+def test_danger_raises_one_alarm_and_not_one_for_each_sample(drive):
+    watch, first, dangerous = Watch(), None, 0
+    for _, sample in samples_of(drive, 0.06):
+        dangerous += time_to_collision(sample) < DANGER
+        if watch.see(sample) and first is None:
+            first = sample.stamp
+    assert dangerous > 10
+    assert 1 <= watch.alarms <= 3
+    assert first == pytest.approx(danger(), abs=0.3)
+
+
+def test_a_gap_that_opens_is_never_closed():
+    sample = Sample(0.0, {"camera": Stamped(0, -1.0), "lidar": Stamped(0, 9.0), "imu": None}, 0.0)
+    assert time_to_collision(sample) == math.inf
+
+
+def test_a_drive_played_in_real_threads_gives_the_samples_of_the_recording():
+    drive = record(seconds=2.0)
+    expected = {sample.stamp for _, sample in samples_of(drive, 0.06)}
+    played = {sample.stamp for sample in play(drive, 0.06, speed=2.0)}
+    # Where a busy machine lets one thread wait, another sensor's item may count as silent.
+    assert len(played & expected) > 0.5 * len(expected)
+
+
+def test_a_drive_ends_before_the_cars_meet():
+    with pytest.raises(ValueError, match="seconds must be at most 16"):
+        record(seconds=17.0)
+
+
+# ---- pictures -----------------------------------------------------------------------------------
+
+
+def test_the_pictures_are_drawn_and_their_captions_have_the_numbers(drive):
+    tried = [try_tolerance(drive, seconds) for seconds in (0.02, 0.06)]
+    results = [overload(drive, policy) for policy in ("block", "drop_oldest")]
+    samples = [sample for _, sample in samples_of(drive, 0.03)]
+    with LiveDigits(constant, rate=1000) as system:
+        run_until_answered(system, 50)
+        system.read()
+        run_until_answered(system, 100)
+        system.read()
+    pictures = {
+        "keeps": plots.tolerances(tried),
+        "dropped": plots.policies(results),
+        "samples": plots.alignment(drive, samples, 6.0, 6.8),
+        "p99": plots.live_digits(list(system.history), 0.05),
+        "throughput": plots.latency_and_throughput([(1, 10.0, 0.1), (8, 40.0, 0.2)], 0.15),
+        "objective": plots.under_load({"a": [(10, 0.1), (20, 0.3)]}, 0.2, capacity=15),
+    }
+    for word, picture in pictures.items():
+        assert word in picture.caption
+        assert any(letter.isdigit() for letter in picture.caption)
+        assert len(png(picture)) > BLANK
+
+
+def test_the_title_of_the_load_picture_names_who_holds_the_objective():
+    curves = {"good": [(10, 0.1), (1000, 0.9)], "bad": [(10, 0.9), (1000, 0.9)]}
+    (axes,) = plots.under_load(curves, 0.2, capacity=100).axes
+    assert axes.get_title(loc="left").endswith("by: good")
+    (axes,) = plots.under_load(curves, 0.2).axes
+    assert axes.get_title(loc="left").endswith("by: none")
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: plots.under_load({}, 0.1), "curves must have a point each"),
+        (lambda: plots.under_load({"a": []}, 0.1), "curves must have a point each"),
+        (lambda: plots.latency_and_throughput([]), "points must hold"),
+        (lambda: plots.policies([]), "results must hold"),
+        (lambda: plots.tolerances([]), "results must hold"),
+        (lambda: plots.live_digits([], 0.1), "moments must hold"),
+    ],
+)
+def test_a_picture_of_nothing_is_refused(draw, words):
+    with pytest.raises(ValueError, match=words):
+        draw()
+
+
+# ---- widget -------------------------------------------------------------------------------------
+
+
+def test_the_widget_starts_follows_its_slider_and_stops():
+    widget = LiveDigitsWidget(constant, rate=500)
+    assert repr(widget) == "<LiveDigitsWidget: not started, 500 frames/s, objective 50 ms>"
+    drawn = threading.Event()
+    widget.image.observe(lambda _: drawn.set(), names="value")
+    widget.start_button.click()
+    assert widget.start_button.disabled
+    widget.rate.value = 1000
+    assert widget.system.rate == 1000
+    assert drawn.wait(WAIT)
+    widget.stop_button.click()
+    assert widget.system is None
+    assert not widget.start_button.disabled
+    assert len(widget.image.value) > BLANK
+    assert "stopped: " in widget.text.value
+    assert "dropped" in repr(widget)
+
+
+def test_the_widget_can_be_started_again_and_stops_by_itself():
+    widget = LiveDigitsWidget(constant, rate=500, longest=0.5)
+    for _ in range(2):
+        widget.start()
+        widget._thread.join(WAIT)
+        assert widget.system is None
+        assert "stopped: " in widget.text.value
+
+
+def test_the_widget_says_what_failed():
+    def broken(images):
+        raise RuntimeError("<no weights>")
+
+    widget = LiveDigitsWidget(broken, rate=500)
+    widget.start()
+    widget._thread.join(WAIT)
+    assert "failed: RuntimeError: &lt;no weights&gt;" in widget.text.value
+
+
+def test_closing_the_widget_ends_what_runs():
+    widget = LiveDigitsWidget(constant, rate=500)
+    widget.start()
+    widget.close()
+    assert widget.system is None
+
+
+# ---- command ------------------------------------------------------------------------------------
+
+
+def arguments(*words):
+    return build_parser("live").parse_args(["live", *words])
+
+
+def test_the_command_shows_readings_line_by_line_where_there_is_no_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("dlkit.live.digits.train_recogniser", lambda: constant)
+    monkeypatch.setattr(live, "EVERY", 0.05)
+    assert live.run(arguments("digits", "--seconds", "0.3", "--rate", "500", "--ramp")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all("p50 p95 p99, ms" in line and "dropped" in line for line in lines)
+
+
+def test_the_command_shows_a_drive(monkeypatch, capsys):
+    monkeypatch.setattr(live, "EVERY", 0.05)
+    assert live.run(arguments("driving", "--seconds", "1", "--planning", "0.001")) == 0
+    assert "seconds to collision" in capsys.readouterr().out
+
+
+def test_the_command_refuses_a_system_that_does_not_exist(project):
+    done = subprocess.run(
+        [sys.executable, "-m", "dlkit", "live", "flying"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "digits" in done.stderr
+
+
+def test_in_a_terminal_the_readings_are_a_table():
+    from rich.console import Console
+
+    console = Console(width=60, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
+    console.print(live._table({"answers/s": "200", "dropped": "0"}))
+    text = console.export_text()
+    console.file.close()
+    assert "answers/s" in text
+    assert "200" in text
