@@ -57,7 +57,8 @@ def _warm_up() -> None:
     import torch
 
     weight = torch.zeros(1, requires_grad=True)
-    weight.sum().backward()
+    # Not by backward: autograd's threads for a GPU would be missing in every child.
+    weight.grad = torch.zeros(1)
     torch.optim.SGD([weight], lr=0.1, momentum=0.9).step()
     gc.freeze()
 
