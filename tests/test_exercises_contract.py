@@ -39,7 +39,9 @@ def test_an_exercise_has_all_its_texts_and_none_for_what_is_not_there(name):
     exercise = find(name)
     texts = exercise.texts()
     assert exercise.name == name
-    assert exercise.reference.__name__.lower() == name.replace("_" * isinstance(exercise.reference, type), "")
+    assert exercise.reference.__name__.lower() == name.replace(
+        "_" * isinstance(exercise.reference, type), ""
+    )
     assert exercise.level in (1, 2, 3)
     assert len(exercise.alternatives) >= 2
     assert len(exercise.mistakes) >= 4

@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 COMMANDS = {
     "lab": "open JupyterLab on the first notebook",
     "train": "train a CNN on handwritten digits and report what it learned",
+    "exercises": "list exercises, hand them out, and grade submissions",
     "doctor": "examine this machine and say what will hurt",
 }
 

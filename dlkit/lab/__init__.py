@@ -6,7 +6,9 @@ the answer.
 
 from dlkit.lab.batching import BatchingExplorer
 from dlkit.lab.exercises import Progress, exercise
+from dlkit.lab.exercises.parsons import ParsonsProblem
 from dlkit.lab.explorer import Explorer
+from dlkit.lab.mastery import ProgressView
 from dlkit.lab.output import stderr_of_children
 from dlkit.lab.shuffling import ShuffleExplorer
 from dlkit.lab.workers import WorkersExplorer
@@ -14,7 +16,9 @@ from dlkit.lab.workers import WorkersExplorer
 __all__ = [
     "BatchingExplorer",
     "Explorer",
+    "ParsonsProblem",
     "Progress",
+    "ProgressView",
     "ShuffleExplorer",
     "WorkersExplorer",
     "exercise",

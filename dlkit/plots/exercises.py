@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from dlkit.plots.style import ALERT, FAINT, INK, Picture, colour, new_figure, readable_on, tidy
 
@@ -129,3 +131,34 @@ def _panel(axes: Axes, values: Any, title: str, colours: str, low: float, high: 
             share = (number - low) / ((high - low) or 1)
             ink = "white" if share < 0.5 and colours == "cividis" else INK
             axes.text(column, row, f"{number:.3g}", ha="center", va="center", fontsize=8, color=ink)
+
+
+def mastery_bars(mastery: Mapping[str, tuple[int, int]]) -> Picture:
+    """Draw how many exercises of each topic are solved.
+
+    Args:
+        mastery: Topic to the numbers of exercises solved and of all.
+
+    Returns:
+        The picture; its caption has the sums and the topic with most left to do.
+
+    >>> mastery_bars({"batching": (1, 7), "workers": (0, 3)}).caption
+    '1 of 10 exercises solved; most left in batching (6)'
+    """
+    solved, total = (sum(pair[k] for pair in mastery.values()) for k in (0, 1))
+    caption = f"{solved} of {total} exercises solved"
+    left = {topic: count - done for topic, (done, count) in mastery.items()}
+    most = max(left, key=left.__getitem__) if left else ""
+    if most and left[most]:
+        caption += f"; most left in {most} ({left[most]})"
+    figure = new_figure(7.0, 0.9 + 0.3 * len(mastery), caption=caption)
+    axes = tidy(figure.add_subplot(), title=caption, xlabel="exercises", grid="x")
+    names = list(mastery)[::-1]
+    axes.barh(names, [mastery[name][1] for name in names], color=FAINT, height=0.65)
+    axes.barh(names, [mastery[name][0] for name in names], color=colour(2), height=0.65)
+    for place, name in enumerate(names):
+        done, count = mastery[name]
+        axes.text(count + 0.1, place, f"{done} of {count}", va="center", fontsize=9, color=INK)
+    axes.set_xlim(0, max([count for _, count in mastery.values()] + [1]) * 1.12)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure

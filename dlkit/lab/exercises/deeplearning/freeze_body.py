@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ def freeze_body(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     for parameter in body.parameters():
         parameter.requires_grad = False
     body.eval()
-    body.train = lambda mode=True: body  # type: ignore[method-assign, assignment]
+    body.train = lambda mode=True: body  # type: ignore[method-assign]
     return [p for p in model.parameters() if p.requires_grad]
 
 
@@ -24,7 +25,7 @@ def _layer_by_layer(model: Module) -> Any:
     body = model.get_submodule("body").requires_grad_(False).eval()
     for layer in body.modules():
         if isinstance(layer, torch.nn.BatchNorm1d):
-            layer.train = lambda mode=True, layer=layer: layer  # type: ignore[method-assign]
+            layer.train = types.MethodType(lambda self, mode=True: self, layer)  # type: ignore[method-assign]
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0.0
     return list(model.get_submodule("head").parameters())

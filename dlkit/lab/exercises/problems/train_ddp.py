@@ -26,7 +26,7 @@ def train_ddp(
     batch_size: int,
     seed: int,
 ) -> torch.nn.Module:
-    sampler = DistributedSampler(dataset, shuffle=True, seed=seed)
+    sampler: DistributedSampler[Any] = DistributedSampler(dataset, shuffle=True, seed=seed)
     loader = DataLoader(dataset, batch_size, sampler=sampler)
     parallel = DistributedDataParallel(model)
     optimizer = torch.optim.SGD(parallel.parameters(), lr=0.1)
@@ -181,7 +181,8 @@ def _drive(answer: Any, n: int, world_size: int, epochs: int, batch_size: int) -
 
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
-        pipes, case = [], (n, world_size, epochs, batch_size)
+        pipes: list[Any] = []
+        case = (n, world_size, epochs, batch_size)
         for rank in range(world_size):
             ours, theirs = context.Pipe()
             pipes.append(ours)
@@ -189,11 +190,12 @@ def _drive(answer: Any, n: int, world_size: int, epochs: int, batch_size: int) -
             context.Process(target=_one_rank, args=arguments, daemon=True).start()
         answers: dict[int, Any] = {}
         while len(answers) < world_size:
-            for ready in wait([p for r, p in enumerate(pipes) if r not in answers]):
-                message = ready.recv()  # type: ignore[union-attr]
+            waiting: Any = wait([p for r, p in enumerate(pipes) if r not in answers])
+            for ready in waiting:
+                message = ready.recv()
                 if isinstance(message, BaseException):
                     raise message
-                answers[pipes.index(ready)] = message  # type: ignore[arg-type]
+                answers[pipes.index(ready)] = message
         for pipe in pipes:
             pipe.send("go")
     ranks = [answers[rank] for rank in range(world_size)]
@@ -220,7 +222,7 @@ def _is_single_process_run(case: Case, got: Any) -> bool:
             gradients = torch.autograd.grad(F.mse_loss(model(x), y), list(model.parameters()))
             with torch.no_grad():
                 for parameter, gradient in zip(model.parameters(), gradients, strict=True):
-                    parameter -= 0.1 * gradient
+                    parameter.sub_(0.1 * gradient)
     alone = [v for p in model.parameters() for v in p.detach().flatten().tolist()]
     return all(_close(alone, weights) for weights in got["weights"])
 

@@ -24,7 +24,8 @@ def stratified_batches(labels: list[int], batch_size: int) -> list[list[int]]:
 
 
 def _by_position(labels: list[int], batch_size: int) -> Any:
-    total, seen, places = Counter(labels), Counter[int](), []
+    total, seen = Counter(labels), Counter[int]()
+    places: list[tuple[float, int, int]] = []
     for index, label in enumerate(labels):
         places.append(((seen[label] + 0.5) / total[label], label, index))
         seen[label] += 1
