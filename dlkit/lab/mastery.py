@@ -27,6 +27,6 @@ class ProgressView(Explorer):
         button = ipywidgets.ToggleButton(description="Read again")
         super().__init__({"again": button})
 
-    def draw(self, again: bool) -> Picture:
+    def draw(self, again: bool) -> Picture:  # type: ignore[override]
         """Draw the progress as it is now; either position of the button means the same."""
         return mastery_bars(self.progress.mastery())

@@ -63,7 +63,7 @@ def _notebook(topic: str, exercises: Sequence[Exercise], solved: bool) -> Notebo
         cells.append(_cell["markdown"](f"## {texts.title}\n\n{texts.statement}"))
         cells.append(_code(item.solution if solved else item.stub, item.name))
         cells.append(_code(f'exercise("{item.name}").check({item.reference.__name__})'))
-    made: NotebookNode = new_notebook(cells=cells)  # type: ignore[no-untyped-call]
+    made: NotebookNode = new_notebook(cells=cells)
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     return made
 

@@ -115,7 +115,7 @@ def _cells(path: Path) -> list[tuple[str, str]]:
         return [(path.read_text(encoding="utf-8"), "")]
     import nbformat
 
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(path, as_version=4)
     return [
         (str(cell.source), str(cell.metadata.get("dlkit", {}).get("exercise", "")))
         for cell in notebook.cells

@@ -90,7 +90,8 @@ def _cases(rng: random.Random) -> Iterator[Case]:
 
 def _is_proportional(case: Case, got: Any) -> bool:
     labels, batch_size = case
-    total, count = Counter(labels), len(labels) // batch_size
+    total: Counter[int] = Counter(labels)
+    count = len(labels) // batch_size
     wanted = {label: number // count for label, number in total.items()}
     return all(Counter(labels[i] for i in batch) == wanted for batch in got)
 
