@@ -194,7 +194,7 @@ def test_a_task_is_shown_escaped(task):
 def test_what_cannot_be_checked_is_an_error(task):
     with pytest.raises(TypeError, match="answer must be a function or class, but got 3"):
         task.check(3)
-    with pytest.raises(ValueError, match="name must be that of an exercise, such as .*index_b"):
+    with pytest.raises(ValueError, match=r"name must be that of an exercise, such as .*index_b"):
         exercise("index_batch")
 
 

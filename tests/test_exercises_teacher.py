@@ -75,7 +75,10 @@ def submissions(tmp_path):
     for cell in notebook.cells:
         if cell.metadata.get("dlkit", {}).get("exercise") == "index_batches":
             cell.source = "def index_batches(n, b, d):\n    return helper(n, b, d)"
-    helper = "%matplotlib inline\ndef helper(n, b, d):\n    return [[*range(i, min(i + b, n))] for i in range(0, n, b)]"
+    helper = (
+        "%matplotlib inline\ndef helper(n, b, d):\n"
+        "    return [[*range(i, min(i + b, n))] for i in range(0, n, b)]"
+    )
     notebook.cells.insert(1, nbformat.v4.new_code_cell(helper))
     notebook.cells.insert(2, nbformat.v4.new_code_cell("import a_module_that_is_not_there"))
     nbformat.write(notebook, folder / "dora" / "batching.ipynb")
