@@ -24,7 +24,8 @@ def index_strips(expected: Any, got: Any) -> Picture:
         got: The same from an answer; anything else is drawn as nothing.
 
     Returns:
-        The picture; a square that differs from the expected one at its place has a thick edge.
+        The picture; a square that differs from the expected one at its place has a thick edge,
+        one that is missing a broken one.
 
     >>> index_strips([[0, 1]], [[0, 1], [2]]).caption
     'expected 1 batch with 2 indices; yours 2 batches with 3 indices'
@@ -37,8 +38,15 @@ def index_strips(expected: Any, got: Any) -> Picture:
     ]
     right = _squares(rows["expected"])
     longest = max([len(_squares(batches)) for batches in rows.values()] + [1])
-    figure = new_figure(min(11.0, 1.6 + 0.32 * longest), 1.5, caption="; ".join(words))
-    axes = tidy(figure.add_subplot())
+    figure = new_figure(min(11.0, 2.6 + 0.36 * longest), 1.7, caption="; ".join(words))
+    mine = _squares(rows["yours"])
+    place = next((n for n in range(longest) if right[n : n + 1] != mine[n : n + 1]), None)
+    finding = "the same" if place is None else f"first difference at place {place}"
+    axes = tidy(figure.add_subplot(), title=finding)
+    for missing in range(len(mine), len(right)):
+        axes.add_patch(
+            Rectangle((missing, 0), 0.9, 0.85, fill=False, edgecolor=ALERT, linestyle="--")
+        )
     for line, batches in enumerate(rows.values()):
         for place, square in enumerate(_squares(batches)):
             wrong = line == 1 and (place >= len(right) or right[place] != square)
@@ -129,7 +137,8 @@ def _panel(axes: Axes, values: Any, title: str, colours: str, low: float, high: 
     if flat.size <= 48:
         for (row, column), number in np.ndenumerate(flat):
             share = (number - low) / ((high - low) or 1)
-            ink = "white" if share < 0.5 and colours == "cividis" else INK
+            dark = share < 0.5 if colours == "cividis" else abs(share - 0.5) > 0.3
+            ink = "white" if dark else INK
             axes.text(column, row, f"{number:.3g}", ha="center", va="center", fontsize=8, color=ink)
 
 

@@ -1,4 +1,4 @@
-"""The solved edition of the coding exercises: every stub filled, every check passed, nbval agrees."""
+"""The solved edition of the coding exercises: every check passes, and nbval agrees."""
 
 import os
 import subprocess
