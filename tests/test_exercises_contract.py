@@ -4,7 +4,7 @@ import pytest
 
 from dlkit.lab.exercises import find, names
 from dlkit.lab.exercises.contract import mistake_name
-from dlkit.lab.exercises.grading import grade
+from dlkit.lab.exercises.grading import grade, known_outcomes
 from dlkit.lab.exercises.runner import run
 
 
@@ -21,12 +21,12 @@ def test_right_answers_pass_and_every_wrong_one_is_told_its_own_mistake(name):
     exercise = find(name)
     texts = exercise.texts()
     right = [exercise.reference, *exercise.alternatives]
-    answers = [*right, *exercise.mistakes, unsolved(exercise)]
-    outcomes = run(exercise, answers, range(len(exercise.all_cases)))
+    outcomes = run(exercise, [*right, unsolved(exercise)], range(len(exercise.all_cases)))
     verdicts = [grade(exercise, dict(enumerate(seen))) for seen in outcomes]
     for answer, verdict in zip(right, verdicts, strict=False):
         assert verdict.passed, f"{answer.__name__}: {verdict.message}"
-    for answer, verdict in zip(exercise.mistakes, verdicts[len(right) : -1], strict=True):
+    for answer, (_, seen) in zip(exercise.mistakes, known_outcomes(name), strict=True):
+        verdict = grade(exercise, dict(enumerate(seen)))
         assert not verdict.passed, answer.__name__
         assert verdict.mistake == mistake_name(answer), verdict.message
         assert texts.mistakes[mistake_name(answer)] in " ".join(verdict.message.split())

@@ -22,6 +22,7 @@ COMMANDS = {
     "live": "watch a live system in the terminal",
     "train": "train a CNN on handwritten digits and report what it learned",
     "profile": "run a loader of yours and say where its time goes",
+    "exercises": "list exercises, hand them out, and grade submissions",
     "doctor": "examine this machine and say what will hurt",
 }
 

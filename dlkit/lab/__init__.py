@@ -6,9 +6,11 @@ the answer.
 
 from dlkit.lab.batching import BatchingExplorer
 from dlkit.lab.exercises import Progress, exercise
+from dlkit.lab.exercises.parsons import ParsonsProblem
 from dlkit.lab.explorer import Explorer
 from dlkit.lab.live import LiveDigitsWidget
 from dlkit.lab.live_timeline import LiveTimeline
+from dlkit.lab.mastery import ProgressView
 from dlkit.lab.output import stderr_of_children
 from dlkit.lab.sharding import ShardingExplorer
 from dlkit.lab.shuffling import ShuffleExplorer
@@ -20,7 +22,9 @@ __all__ = [
     "Explorer",
     "LiveDigitsWidget",
     "LiveTimeline",
+    "ParsonsProblem",
     "Progress",
+    "ProgressView",
     "ShardingExplorer",
     "ShuffleExplorer",
     "StorageExplorer",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from dlkit.plots.style import ALERT, FAINT, INK, Picture, colour, new_figure, readable_on, tidy
 
@@ -22,7 +24,8 @@ def index_strips(expected: Any, got: Any) -> Picture:
         got: The same from an answer; anything else is drawn as nothing.
 
     Returns:
-        The picture; a square that differs from the expected one at its place has a thick edge.
+        The picture; a square that differs from the expected one at its place has a thick edge,
+        one that is missing a broken one.
 
     >>> index_strips([[0, 1]], [[0, 1], [2]]).caption
     'expected 1 batch with 2 indices; yours 2 batches with 3 indices'
@@ -35,8 +38,15 @@ def index_strips(expected: Any, got: Any) -> Picture:
     ]
     right = _squares(rows["expected"])
     longest = max([len(_squares(batches)) for batches in rows.values()] + [1])
-    figure = new_figure(min(11.0, 1.6 + 0.32 * longest), 1.5, caption="; ".join(words))
-    axes = tidy(figure.add_subplot())
+    figure = new_figure(min(11.0, 2.6 + 0.36 * longest), 1.7, caption="; ".join(words))
+    mine = _squares(rows["yours"])
+    place = next((n for n in range(longest) if right[n : n + 1] != mine[n : n + 1]), None)
+    finding = "the same" if place is None else f"first difference at place {place}"
+    axes = tidy(figure.add_subplot(), title=finding)
+    for missing in range(len(mine), len(right)):
+        axes.add_patch(
+            Rectangle((missing, 0), 0.9, 0.85, fill=False, edgecolor=ALERT, linestyle="--")
+        )
     for line, batches in enumerate(rows.values()):
         for place, square in enumerate(_squares(batches)):
             wrong = line == 1 and (place >= len(right) or right[place] != square)
@@ -127,5 +137,37 @@ def _panel(axes: Axes, values: Any, title: str, colours: str, low: float, high: 
     if flat.size <= 48:
         for (row, column), number in np.ndenumerate(flat):
             share = (number - low) / ((high - low) or 1)
-            ink = "white" if share < 0.5 and colours == "cividis" else INK
+            dark = share < 0.5 if colours == "cividis" else abs(share - 0.5) > 0.3
+            ink = "white" if dark else INK
             axes.text(column, row, f"{number:.3g}", ha="center", va="center", fontsize=8, color=ink)
+
+
+def mastery_bars(mastery: Mapping[str, tuple[int, int]]) -> Picture:
+    """Draw how many exercises of each topic are solved.
+
+    Args:
+        mastery: Topic to the numbers of exercises solved and of all.
+
+    Returns:
+        The picture; its caption has the sums and the topic with most left to do.
+
+    >>> mastery_bars({"batching": (1, 7), "workers": (0, 3)}).caption
+    '1 of 10 exercises solved; most left in batching (6)'
+    """
+    solved, total = (sum(pair[k] for pair in mastery.values()) for k in (0, 1))
+    caption = f"{solved} of {total} exercises solved"
+    left = {topic: count - done for topic, (done, count) in mastery.items()}
+    most = max(left, key=left.__getitem__) if left else ""
+    if most and left[most]:
+        caption += f"; most left in {most} ({left[most]})"
+    figure = new_figure(7.0, 0.9 + 0.3 * len(mastery), caption=caption)
+    axes = tidy(figure.add_subplot(), title=caption, xlabel="exercises", grid="x")
+    names = list(mastery)[::-1]
+    axes.barh(names, [mastery[name][1] for name in names], color=FAINT, height=0.65)
+    axes.barh(names, [mastery[name][0] for name in names], color=colour(2), height=0.65)
+    for place, name in enumerate(names):
+        done, count = mastery[name]
+        axes.text(count + 0.1, place, f"{done} of {count}", va="center", fontsize=9, color=INK)
+    axes.set_xlim(0, max([count for _, count in mastery.values()] + [1]) * 1.12)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure

@@ -209,7 +209,8 @@ def _broken(exercise: Exercise, position: int, outcome: Outcome) -> str:
 
 
 @functools.cache
-def _known(name: str) -> list[tuple[str, list[Outcome]]]:
+def known_outcomes(name: str) -> list[tuple[str, list[Outcome]]]:
+    """Run the wrong answers that an exercise knows, all in one child: name and outcomes of each."""
     from dlkit.lab.exercises.contract import find
 
     exercise = find(name)
@@ -220,7 +221,7 @@ def _known(name: str) -> list[tuple[str, list[Outcome]]]:
 def _likely(exercise: Exercise, outcomes: Mapping[int, Outcome], position: int) -> str:
     """The known mistake that does the same on this case, and on most others that fail."""
     best, most = "", 0
-    for key, known in _known(exercise.name):
+    for key, known in known_outcomes(exercise.name):
         if position >= len(known) or not _alike(known[position], outcomes[position]):
             continue
         agreeing = sum(n < len(known) and _alike(known[n], o) for n, o in outcomes.items())

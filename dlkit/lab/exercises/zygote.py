@@ -12,6 +12,7 @@ import ctypes
 import gc
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -33,7 +34,11 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended children are not kept as zombies
     control = socket.socket(fileno=descriptor)
+    warm = False
     while True:
+        if not warm and not select.select([control], [], [], 0)[0]:
+            _warm_up()
+            warm = True
         data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not data:
             return
@@ -45,6 +50,17 @@ def main(descriptor: int) -> None:
             finally:
                 os._exit(0)
         os.close(descriptors[0])
+
+
+def _warm_up() -> None:
+    """Import what torch imports at the first step of an optimizer; a child would take seconds."""
+    import torch
+
+    weight = torch.zeros(1, requires_grad=True)
+    # Not by backward: autograd's threads for a GPU would be missing in every child.
+    weight.grad = torch.zeros(1)
+    torch.optim.SGD([weight], lr=0.1, momentum=0.9).step()
+    gc.freeze()
 
 
 def _isolate() -> None:

@@ -42,7 +42,7 @@ def _by_hand(weight: Tensor, inputs: Tensor, targets: Tensor, sizes: list[int]) 
 
 
 def _all_gradients(weight: Tensor, inputs: Tensor, targets: Tensor, sizes: list[int]) -> Any:
-    gradients = []
+    gradients: list[Tensor] = []
     for x, y in zip(inputs.split(sizes), targets.split(sizes), strict=True):
         w = weight.clone().requires_grad_()
         gradients += torch.autograd.grad(F.mse_loss(x @ w, y), w)

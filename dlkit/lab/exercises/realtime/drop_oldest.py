@@ -122,7 +122,9 @@ def _cases(rng: random.Random) -> Iterator[Case]:
 
 
 def _oracle(capacity: int, operations: list[Any]) -> Any:
-    got, there, dropped = [], [], 0
+    got: list[Any] = []
+    there: list[Any] = []
+    dropped = 0
     for operation in operations:
         if operation == "get":
             got.append(there[0] if there else None)

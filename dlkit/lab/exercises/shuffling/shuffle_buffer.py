@@ -105,7 +105,8 @@ def _drive(answer: Any, n: int, size: int) -> Any:
 
     def attempt(draw: Any) -> list[int]:
         nonlocal held
-        read, given = 0, []
+        read = 0
+        given: list[int] = []
 
         def stream() -> Iterator[int]:
             nonlocal read, held

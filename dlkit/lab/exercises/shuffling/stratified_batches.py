@@ -24,7 +24,8 @@ def stratified_batches(labels: list[int], batch_size: int) -> list[list[int]]:
 
 
 def _by_position(labels: list[int], batch_size: int) -> Any:
-    total, seen, places = Counter(labels), Counter[int](), []
+    total, seen = Counter(labels), Counter[int]()
+    places: list[tuple[float, int, int]] = []
     for index, label in enumerate(labels):
         places.append(((seen[label] + 0.5) / total[label], label, index))
         seen[label] += 1
@@ -89,7 +90,8 @@ def _cases(rng: random.Random) -> Iterator[Case]:
 
 def _is_proportional(case: Case, got: Any) -> bool:
     labels, batch_size = case
-    total, count = Counter(labels), len(labels) // batch_size
+    total: Counter[int] = Counter(labels)
+    count = len(labels) // batch_size
     wanted = {label: number // count for label, number in total.items()}
     return all(Counter(labels[i] for i in batch) == wanted for batch in got)
 

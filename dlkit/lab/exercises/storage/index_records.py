@@ -22,7 +22,8 @@ def index_records(blob: bytes) -> list[tuple[int, int]]:
 
 
 def _with_struct(blob: bytes) -> Any:
-    places, start = [], 0
+    places: list[list[int]] = []
+    start = 0
     try:
         while True:
             (length,) = struct.unpack_from("<I", blob, start)

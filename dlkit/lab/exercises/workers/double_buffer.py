@@ -38,7 +38,7 @@ def _with_a_queue(start_load: Any, compute: Any, n: int) -> Any:
 
 def _as_a_generator(start_load: Any, compute: Any, n: int) -> Any:
     def batches() -> Iterator[Any]:
-        following = start_load(0) if n else None
+        following: Any = start_load(0) if n else None
         for number in range(1, n + 1):
             present, following = following, start_load(number) if number < n else None
             yield present()
@@ -77,7 +77,7 @@ def _loads_one_too_many(start_load: Any, compute: Any, n: int) -> Any:
 
 def _forgets_the_last(start_load: Any, compute: Any, n: int) -> Any:
     results = []
-    wait = start_load(0) if n else None
+    wait: Any = start_load(0) if n else None
     for number in range(1, n):
         batch, wait = wait(), start_load(number)
         results.append(compute(batch))
@@ -86,7 +86,7 @@ def _forgets_the_last(start_load: Any, compute: Any, n: int) -> Any:
 
 def _computes_before_it_is_there(start_load: Any, compute: Any, n: int) -> Any:
     results = []
-    wait = start_load(0) if n else None
+    wait: Any = start_load(0) if n else None
     for number in range(n):
         following = start_load(number + 1) if number + 1 < n else None
         results.append(compute(number))

@@ -116,7 +116,8 @@ def _in_whole_rounds(
 
 
 def _drive(answer: Any, n: int, workers: int, in_flight: int) -> Any:
-    read, ahead, given = 0, 0, []
+    read, ahead = 0, 0
+    given: list[Any] = []
     second_is_done = threading.Event()
 
     def items() -> Iterator[int]:

@@ -13,13 +13,13 @@ from dlkit.lab.exercises.contract import Case, Exercise
 
 
 def worker_seed(base_seed: int, rank: int, worker: int) -> int:
-    sequence = np.random.SeedSequence([base_seed, rank, worker])
-    return int(sequence.generate_state(1)[0])
-
-
-def _with_a_hash(base_seed: int, rank: int, worker: int) -> Any:
     text = f"{base_seed} {rank} {worker}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:4], "little")
+
+
+def _with_a_seed_sequence(base_seed: int, rank: int, worker: int) -> Any:
+    sequence = np.random.SeedSequence(base_seed, spawn_key=(rank, worker))
+    return sequence.generate_state(1)[0]
 
 
 def _with_random(base_seed: int, rank: int, worker: int) -> Any:
@@ -46,6 +46,10 @@ def _another_each_time(base_seed: int, rank: int, worker: int) -> Any:
     return random.getrandbits(32)
 
 
+def _words_run_into_each_other(base_seed: int, rank: int, worker: int) -> Any:
+    return int(np.random.SeedSequence([base_seed, rank, worker]).generate_state(1)[0])
+
+
 def _forgets_the_base(base_seed: int, rank: int, worker: int) -> Any:
     return 1000 * rank + worker
 
@@ -70,13 +74,14 @@ def _cases(rng: random.Random) -> Iterator[Case]:
     yield [0], 2, 2
     yield [2**62 + 12345], 1, 1
     yield [1, 2**40], 1, 1
-    yield [0, 90, 2**33], 4, 8
+    yield [0, 90], 4, 8
+    yield [0, 2**33], 4, 8
 
 
 EXERCISE = Exercise(
     level=1,
     reference=worker_seed,
-    alternatives=(_with_a_hash, _with_random),
+    alternatives=(_with_a_seed_sequence, _with_random),
     mistakes=(
         _the_same_for_all,
         _forgets_the_rank,
@@ -84,6 +89,7 @@ EXERCISE = Exercise(
         _too_large_for_numpy,
         _another_each_time,
         _forgets_the_base,
+        _words_run_into_each_other,
     ),
     cases=_cases,
     drive=_drive,

@@ -1,0 +1,1 @@
+"""Recurrent networks, reinforcement learning, GANs, distillation, transfer learning."""
