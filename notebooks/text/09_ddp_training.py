@@ -49,7 +49,7 @@ def introduce():
     return f"rank {place.rank} of {place.world_size} on {place.device}, sum {total:.0f}"
 
 
-for line in ddp.launch(introduce, world_size=3, timeout=60, device="cpu"):
+for line in ddp.launch(introduce, world_size=3, timeout=240, device="cpu"):
     print(line)
 
 
@@ -62,7 +62,7 @@ def fail(how):
 
 for how in (lambda: {}["label"], lambda: os.kill(os.getpid(), signal.SIGKILL)):
     try:
-        ddp.launch(fail, how, world_size=2, timeout=60, device="cpu")
+        ddp.launch(fail, how, world_size=2, timeout=240, device="cpu")
     except (KeyError, ddp.RankDiedError) as error:
         print(type(error).__name__, "-", str(error).split(" (pid")[0])
         note = getattr(error, "__notes__", ["it was killed"])[0]
@@ -99,7 +99,7 @@ def gradients():
     return own, model.weight.grad.item()
 
 
-before, after = zip(*ddp.launch(gradients, world_size=3, timeout=60, device="cpu"), strict=True)
+before, after = zip(*ddp.launch(gradients, world_size=3, timeout=240, device="cpu"), strict=True)
 print("each rank's own:", before)
 print("after backward: ", after)
 
@@ -184,7 +184,7 @@ def train(batch_size):
 # %%
 for world_size in (2, 3):
     expected, _ = train(8 * world_size)  # one process
-    ranks = ddp.launch(train, 8, world_size=world_size, timeout=60, device="cpu")
+    ranks = ddp.launch(train, 8, world_size=world_size, timeout=240, device="cpu")
     far = max(float((weights - expected).abs().max()) for weights, _ in ranks)
     same = all(torch.equal(weights, ranks[0][0]) for weights, _ in ranks)
     print(f"{world_size} ranks: equal to one process to 6 digits: {far < 1e-6};", end=" ")
@@ -198,7 +198,7 @@ def steps():
     return [(len(batch), weight) for batch, weight in ddp.join(batches)]
 
 
-for rank, taken in enumerate(ddp.launch(steps, world_size=3, timeout=60, device="cpu")):
+for rank, taken in enumerate(ddp.launch(steps, world_size=3, timeout=240, device="cpu")):
     print("rank", rank, "takes (samples, weight):", taken)
 
 # %% [markdown]
@@ -236,7 +236,7 @@ def three_steps():
     return spans
 
 
-spans = ddp.launch(three_steps, world_size=3, timeout=60, device="cpu")
+spans = ddp.launch(three_steps, world_size=3, timeout=240, device="cpu")
 
 # %%
 # NBVAL_IGNORE_OUTPUT
