@@ -95,7 +95,8 @@ def gradients():
     model(inputs).sum().backward()
     own = model.weight.grad.item()
     model.zero_grad()
-    DistributedDataParallel(model)(inputs).sum().backward()
+    parallel = DistributedDataParallel(model)  # what has no name is gone before backward
+    parallel(inputs).sum().backward()
     return own, model.weight.grad.item()
 
 
