@@ -5,17 +5,18 @@
 
 Read in this order:
 
-    context      rank, world size, device; opening and closing the process group
+    context      rank, world size, device            group      opening and closing, the barrier
     meeting      how ranks find each other, the barrier, and who is missing
     reductions   exact sums, means and gathers        uneven     ranks with fewer batches
     same_data    do all ranks hold the same data?     seeds      random numbers by rank
     launch       ranks from a notebook cell           output     printing once
-    rank, child  a rank from outside, and from inside errors     what goes wrong, by rank
+    rank, child  a rank from outside, and inside     errors     what goes wrong, by rank
+    scaling      how many ranks pay
 
 Everything works the same in one process without ranks, so one program serves both.
 """
 
-from dlkit.ddp.context import Context, barrier, current, process_group
+from dlkit.ddp.context import Context, current
 from dlkit.ddp.errors import (
     MismatchedDataError,
     MissingRankError,
@@ -23,6 +24,7 @@ from dlkit.ddp.errors import (
     RankTimeoutError,
     RendezvousError,
 )
+from dlkit.ddp.group import barrier, process_group
 from dlkit.ddp.launch import launch
 from dlkit.ddp.output import print_once, progress
 from dlkit.ddp.reductions import (

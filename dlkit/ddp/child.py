@@ -23,8 +23,8 @@ import cloudpickle
 import torch
 from torch import Tensor
 
-from dlkit.ddp.context import process_group
 from dlkit.ddp.errors import MissingRankError, is_consequence
+from dlkit.ddp.group import process_group
 from dlkit.failures import Failure
 from dlkit.structure import map_structure
 from dlkit.workers.child import _die_with

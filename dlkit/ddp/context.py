@@ -1,4 +1,4 @@
-"""Who this process is among the ranks, and the process group they talk through.
+"""Who this process is among the ranks.
 
     torchrun, Slurm, Kubernetes, launch() --environment--> Context --> process_group() --> DDP
 
@@ -7,27 +7,18 @@ and WORLD_SIZE. Started without them, a process is rank 0 of 1 and has no proces
 everything in `dlkit.ddp` then does what it does for one rank: nothing.
 """
 
-import gc
 import os
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import distributed
 
-from dlkit.ddp.errors import MissingRankError, is_consequence
-from dlkit.ddp.meeting import Meeting, meet
+from dlkit.ddp.meeting import Meeting
 
 _NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _CPU = torch.device("cpu")
-_PATIENCE = 5.0  # seconds to wait for those who live to say so, after something has failed
-_active: list["_Active"] = []  # one at most
+active: list["Active"] = []  # one at most
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,9 @@ class Context:
 
 
 @dataclass
-class _Active:
+class Active:
+    """The process group that is open, and where its ranks have met."""
+
     context: Context
     meeting: Meeting | None
 
@@ -78,8 +71,8 @@ def current() -> Context:
         >>> current().rank, current().world_size
         (0, 1)
     """
-    if _active:
-        return _active[0].context
+    if active:
+        return active[0].context
     if distributed.is_available() and distributed.is_initialized():  # by somebody else's code
         place = from_environment(os.environ)
         return Context(
@@ -92,11 +85,6 @@ def current() -> Context:
             place.restarts,
         )
     return Context()
-
-
-def meeting() -> Meeting | None:
-    """Return where the ranks meet; None without a process group of `process_group`."""
-    return _active[0].meeting if _active else None
 
 
 def from_environment(
@@ -181,122 +169,3 @@ def choose_device(
         f"has {count}: start fewer ranks (torchrun --nproc-per-node={max(count, 1)}), or pass "
         "device='cpu'"
     )
-
-
-@contextmanager
-def process_group(
-    device: str | torch.device | None = "auto", *, timeout: float = 600.0
-) -> Iterator[Context]:
-    """Open the process group that the environment describes, and close it whatever happens.
-
-    On GPUs the ranks talk through NCCL, and through gloo about what is on the CPU; on CPUs through
-    gloo. Inside another `process_group` this one does nothing and gives the place of the outer one.
-
-    Args:
-        device: see `from_environment`.
-        timeout: seconds to wait for the other ranks, at the beginning and in each operation.
-
-    Yields:
-        The process's place.
-
-    Raises:
-        ValueError: if the environment contradicts itself, or `timeout` is not above 0.
-        RendezvousError, MissingRankError: if the ranks do not find each other.
-
-    Example:
-        >>> with process_group("cpu") as context:
-        ...     context.rank, context.world_size, context.is_distributed
-        (0, 1, False)
-    """
-    if not timeout > 0:
-        raise ValueError(f"timeout must be above 0 seconds, but got {timeout!r}")
-    if _active:
-        yield _active[0].context
-        return
-    place = from_environment(os.environ, device)
-    if "RANK" not in os.environ:
-        yield place
-        return
-    met = meet(place.rank, place.world_size, os.environ, timeout)
-    on_gpu = place.device.type == "cuda"
-    if on_gpu:
-        torch.cuda.set_device(place.device)
-    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-    options: dict[str, Any] = {"device_id": place.device} if on_gpu else {}
-    distributed.init_process_group(
-        backend,
-        store=met.store,
-        rank=place.rank,
-        world_size=place.world_size,
-        timeout=timedelta(seconds=timeout),
-        **options,
-    )
-    context = Context(**{**vars(place), "backend": backend, "hosts": tuple(met.hosts)})
-    _active.append(_Active(context, met))
-    try:
-        met.connected(timeout)
-        yield context
-        met.part(timeout)
-    except BaseException as error:
-        if isinstance(error, MissingRankError) or not isinstance(error, Exception):
-            raise
-        if not is_consequence(error):
-            met.leave_word(f"{type(error).__name__}: {error}")
-            raise
-        # "Connection closed by peer" names nobody. Those that live answer; the others are missing.
-        missing = met.roll_call(min(_PATIENCE, timeout))
-        if not missing:
-            raise
-        raise met.missing_error(missing, f"{type(error).__name__}: {error}") from error
-    finally:
-        _active.clear()
-        close()
-
-
-def close() -> None:
-    """Close the process group, and wait until its threads are gone.
-
-    A thread of gloo that is still there when the interpreter ends wants Python's lock, which nobody
-    gives it any more: the process then dies by SIGABRT, after all its work was done.
-    """
-    if not distributed.is_initialized():
-        return
-    distributed.destroy_process_group()
-    gc.collect()  # a DDP model in a cycle keeps the group alive, and its threads with it
-    deadline = time.monotonic() + 2.0
-    while _gloo_threads() and time.monotonic() < deadline:
-        time.sleep(0.005)
-
-
-def _gloo_threads() -> int:
-    """How many threads of gloo this process has; 0 where the system does not tell."""
-    if sys.platform != "linux":
-        return 0
-    names = []
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            names.append((task / "comm").read_text())
-        except OSError:  # it has ended in the meantime
-            continue
-    return sum("gloo" in name for name in names)
-
-
-def barrier(timeout: float = 600.0) -> None:
-    """Wait until all ranks are here.
-
-    Args:
-        timeout: seconds to wait.
-
-    Raises:
-        ValueError: if `timeout` is not above 0.
-        MissingRankError: naming the ranks that did not come in time.
-
-    Example:
-        >>> barrier(timeout=1.0)
-    """
-    if not timeout > 0:
-        raise ValueError(f"timeout must be above 0 seconds, but got {timeout!r}")
-    if _active and _active[0].meeting is not None:
-        _active[0].meeting.barrier(timeout)
-    elif distributed.is_available() and distributed.is_initialized():
-        distributed.barrier()  # of a process group that somebody else has opened

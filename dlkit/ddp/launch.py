@@ -109,10 +109,13 @@ def launch(
 
 
 def _preload(context: Any) -> None:
-    """Let a fork server that is not running yet import once what every rank needs."""
+    """Let a fork server that is not running yet import once what every rank needs.
+
+    Ranks train, and so they count something: torchmetrics takes longer to import than PyTorch.
+    """
     server: Any = forkserver._forkserver
     if context.get_start_method() == "forkserver" and server._forkserver_pid is None:
-        wanted = ("dlkit.workers.child", "dlkit.ddp.child")
+        wanted = ("dlkit.workers.child", "dlkit.ddp.child", "torchmetrics.classification")
         context.set_forkserver_preload(list(dict.fromkeys([*server._preload_modules, *wanted])))
 
 

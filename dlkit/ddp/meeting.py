@@ -16,12 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from torch.distributed import (
+from torch.distributed import (  # type: ignore[attr-defined]  # TCPStore is not marked as exported
     DistError,
-    PrefixStore,  # type: ignore[attr-defined]  # torch does not mark the stores as exported
-    Store,  # type: ignore[attr-defined]
-    TCPStore,  # type: ignore[attr-defined]
+    TCPStore,
 )
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from dlkit.ddp.errors import MissingRankError, RendezvousError, named
 

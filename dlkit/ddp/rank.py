@@ -15,7 +15,8 @@ from dlkit.ddp import child
 from dlkit.ddp.errors import death_notice
 from dlkit.workers.remote import _socket_pair
 
-_KEPT = 40  # lines of a rank's standard error that are kept for an error's notes
+_FRAMES = 12  # of a stack that are shown, the innermost
+_KEPT = 200  # lines of a rank's standard error that are kept for an error's notes
 
 
 class Rank:
@@ -130,7 +131,7 @@ class Rank:
         ]
         # The outermost frames are those of multiprocessing and of this package.
         ours = [i for i, line in enumerate(frames) if line.endswith(" in _result")]
-        return "\n".join(frames[: ours[0]] if ours else [])
+        return "\n".join(frames[: min(ours[0], _FRAMES)] if ours else [])
 
     def ask_to_end(self) -> None:
         """Ask the process to end, if it still runs."""

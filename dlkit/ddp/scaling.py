@@ -44,7 +44,7 @@ def all_reduce_seconds(nbytes: float, world_size: int, network: Network) -> floa
         network: between neighbours.
 
     Example:
-        >>> all_reduce_seconds(1e6, 4, Network(latency=1e-5, bandwidth=1e9))
+        >>> round(all_reduce_seconds(1e6, 4, Network(latency=1e-5, bandwidth=1e9)), 9)
         0.00156
     """
     check_positive_int("world_size", world_size)

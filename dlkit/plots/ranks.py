@@ -90,7 +90,7 @@ def scaling(
         name: max((n for n, value in zip(ranks, v, strict=True) if value >= limit), default=0)
         for name, v in efficiencies.items()
     }
-    told = ", ".join(f"{count} ranks ({name})" for name, count in reach.items())
+    told = ", ".join(f"{count} rank{'s' * (count != 1)} ({name})" for name, count in reach.items())
     caption = f"at least {limit:.0%} of each rank is used up to: {told}".replace("%", " %")
     figure = new_figure(8, 3.2, caption=caption)
     axes = tidy(figure.add_subplot(), xlabel="ranks", ylabel="efficiency (%)", grid="y")

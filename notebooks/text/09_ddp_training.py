@@ -26,8 +26,6 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dlkit import DataLoader, TensorDataset, ddp
-from dlkit.ddp.scaling import Network, efficiency
-from dlkit.plots.ranks import rank_timeline, scaling
 from dlkit.samplers import DistributedSampler
 from dlkit.trainer import Trainer
 
@@ -49,7 +47,7 @@ def introduce():
     return f"rank {place.rank} of {place.world_size} on {place.device}, sum {total:.0f}"
 
 
-for line in ddp.launch(introduce, world_size=3, timeout=60, device="cpu"):
+for line in ddp.launch(introduce, world_size=3, timeout=240, device="cpu"):
     print(line)
 
 
@@ -62,7 +60,7 @@ def fail(how):
 
 for how in (lambda: {}["label"], lambda: os.kill(os.getpid(), signal.SIGKILL)):
     try:
-        ddp.launch(fail, how, world_size=2, timeout=60, device="cpu")
+        ddp.launch(fail, how, world_size=2, timeout=240, device="cpu")
     except (KeyError, ddp.RankDiedError) as error:
         print(type(error).__name__, "-", str(error).split(" (pid")[0])
         note = getattr(error, "__notes__", ["it was killed"])[0]
@@ -95,11 +93,12 @@ def gradients():
     model(inputs).sum().backward()
     own = model.weight.grad.item()
     model.zero_grad()
-    DistributedDataParallel(model)(inputs).sum().backward()
+    parallel = DistributedDataParallel(model)  # what has no name is gone before backward
+    parallel(inputs).sum().backward()
     return own, model.weight.grad.item()
 
 
-before, after = zip(*ddp.launch(gradients, world_size=3, timeout=60, device="cpu"), strict=True)
+before, after = zip(*ddp.launch(gradients, world_size=3, timeout=240, device="cpu"), strict=True)
 print("each rank's own:", before)
 print("after backward: ", after)
 
@@ -184,7 +183,7 @@ def train(batch_size):
 # %%
 for world_size in (2, 3):
     expected, _ = train(8 * world_size)  # one process
-    ranks = ddp.launch(train, 8, world_size=world_size, timeout=60, device="cpu")
+    ranks = ddp.launch(train, 8, world_size=world_size, timeout=240, device="cpu")
     far = max(float((weights - expected).abs().max()) for weights, _ in ranks)
     same = all(torch.equal(weights, ranks[0][0]) for weights, _ in ranks)
     print(f"{world_size} ranks: equal to one process to 6 digits: {far < 1e-6};", end=" ")
@@ -198,7 +197,7 @@ def steps():
     return [(len(batch), weight) for batch, weight in ddp.join(batches)]
 
 
-for rank, taken in enumerate(ddp.launch(steps, world_size=3, timeout=60, device="cpu")):
+for rank, taken in enumerate(ddp.launch(steps, world_size=3, timeout=240, device="cpu")):
     print("rank", rank, "takes (samples, weight):", taken)
 
 # %% [markdown]
@@ -223,23 +222,24 @@ for rank, taken in enumerate(ddp.launch(steps, world_size=3, timeout=60, device=
 # %%
 def three_steps():
     rank, spans = ddp.current().rank, []
+    stages = {
+        "compute": lambda: time.sleep(0.2 if rank == 1 else 0.1),
+        "wait": distributed.barrier,  # until all are here
+        "exchange": lambda: distributed.all_reduce(torch.zeros(1_000_000)),
+    }
     ddp.barrier(60)
-    for _ in range(3):
-        times = [time.monotonic()]
-        time.sleep(0.2 if rank == 1 else 0.1)  # computing
-        times.append(time.monotonic())
-        distributed.barrier()  # until all are here
-        times.append(time.monotonic())
-        distributed.all_reduce(torch.zeros(1_000_000))
-        times.append(time.monotonic())
-        spans += zip(("compute", "wait", "exchange"), times, times[1:], strict=False)
+    for stage in 3 * list(stages):
+        start = time.monotonic()
+        stages[stage]()
+        spans.append((stage, start, time.monotonic()))
     return spans
 
 
-spans = ddp.launch(three_steps, world_size=3, timeout=60, device="cpu")
-
 # %%
 # NBVAL_IGNORE_OUTPUT
+from dlkit.plots.ranks import rank_timeline, scaling
+
+spans = ddp.launch(three_steps, world_size=3, timeout=240, device="cpu")
 rank_timeline(spans)
 
 # %%
@@ -267,6 +267,8 @@ print("the others wait about as long as they work:", min(waits[0], waits[2]) > 0
 # that batch well with 1 Gbit/s Ethernet, 25 Gbit/s, or 100 GB/s inside a host?
 
 # %%
+from dlkit.ddp.scaling import Network, efficiency
+
 networks = {
     "1 Gbit/s": Network(latency=50e-6, bandwidth=0.125e9),
     "25 Gbit/s": Network(latency=20e-6, bandwidth=3.1e9),
@@ -378,10 +380,10 @@ print("- samples:", state["samples_trained"], "=", 3 * 1442)
 #
 # <details><summary>Answers</summary>
 #
-# 1. 2 x 8 / 10 = 1.6 and 2 x 2 / 10 = 0.4: DDP divides by the two ranks.
-# 2. Each rank sends 2 (N - 1) / N times the gradients: 1.75 times for 8, 1.97 times for 64. Only
+# (1) 2 x 8 / 10 = 1.6 and 2 x 2 / 10 = 0.4: DDP divides by the two ranks.
+# (2) Each rank sends 2 (N - 1) / N times the gradients: 1.75 times for 8, 1.97 times for 64. Only
 #    the number of messages grows, and with it the latency.
-# 3. Shards of 2,501 make 10,004: three samples count twice. `pad=False` counts each once.
+# (3) Shards of 2,501 make 10,004: three samples count twice. `pad=False` counts each once.
 # </details>
 
 # %% [markdown]
