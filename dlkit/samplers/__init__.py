@@ -26,6 +26,7 @@ from dlkit.samplers.orders import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from dlkit.samplers.resizable import ResizableBatchSampler
 
 __all__ = [
     "BatchSampler",
@@ -33,6 +34,7 @@ __all__ = [
     "InfiniteSampler",
     "LengthBucketSampler",
     "RandomSampler",
+    "ResizableBatchSampler",
     "Sampler",
     "SequentialSampler",
     "ShuffleBuffer",

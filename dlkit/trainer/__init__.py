@@ -10,9 +10,10 @@ Read in this order:
     checkpoint   files that are whole or not there    state      what they hold
     position     a place in data and random numbers   setup      short forms of the arguments
     progress     the bar of an epoch                  augment    moving the images of a batch
-    results      confusion and worst mistakes
+    results      confusion and worst mistakes        batch_size  batches that grow in training
 """
 
+from dlkit.trainer.batch_size import BatchSizeScheduler
 from dlkit.trainer.callbacks import Callback, EarlyStopping, StepInfo
 from dlkit.trainer.checkpoint import CheckpointError
 from dlkit.trainer.history import History
@@ -20,6 +21,7 @@ from dlkit.trainer.losses import NonFiniteLossError
 from dlkit.trainer.trainer import Trainer
 
 __all__ = [
+    "BatchSizeScheduler",
     "Callback",
     "CheckpointError",
     "EarlyStopping",
