@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
-from torchvision.transforms import v2
 from worker_cases import WAYS
 
 import dlkit
@@ -116,6 +115,8 @@ def test_the_global_generators_stay_where_they_were():
 
 
 def test_torchvision_augments_alike_in_every_worker():
+    from torchvision.transforms import v2
+
     crop = v2.Compose([v2.RandomCrop(20), v2.RandomHorizontalFlip(), v2.ColorJitter(0.5)])
     train = SeededTransform(Subset(digits(), range(24)), crop, seed=1)
     inline = list(dlkit.DataLoader(train, 8))
@@ -187,6 +188,8 @@ def test_an_epoch_is_a_number_from_0(epoch):
 
 
 def test_a_batch_transform_gives_what_the_same_transform_gives_sample_by_sample():
+    from torchvision.transforms import v2
+
     prepare = v2.Compose([v2.Resize(16, antialias=True), v2.Normalize([0.2], [0.3])])
     one, other = (kind(digits(), prepare) for kind in (BatchTransformDataset, TransformDataset))
     assert len(one) == len(other)
@@ -244,7 +247,7 @@ def test_statistics_of_parts_are_those_of_the_whole(values, batch_size, offset):
 
 
 def test_statistics_keep_their_digits_where_squares_would_lose_them():
-    values = (torch.tensor([0.0, 1.0]).repeat(5_000) + 1e9).double()[:, None]
+    values = (torch.tensor([0.0, 1.0]).double().repeat(5_000) + 1e9)[:, None]
     assert channel_statistics(values.split(100)).std.item() == 0.5
 
 
@@ -261,6 +264,8 @@ def test_statistics_nonsense_is_refused():
 
 
 def test_costs_come_from_the_clock_and_each_step_gets_what_the_one_before_made():
+    from torchvision.transforms import v2
+
     seconds = [0.0]
 
     def slow(x):
@@ -288,6 +293,8 @@ def test_cost_nonsense_is_refused():
 
 
 def test_show_draws_originals_and_versions_and_gives_the_generator_back():
+    from torchvision.transforms import v2
+
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
