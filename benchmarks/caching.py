@@ -12,6 +12,7 @@ Memory is the sum of proportional shares (PSS), read after the workers have read
 
 import argparse
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -111,17 +112,19 @@ def cache_memory(count: int, side: int) -> tuple[float, float]:
 def string_memory(count: int, packed: bool) -> tuple[float, float]:
     """Return bytes of one copy, and what the processes hold of the strings."""
     settings: dict[str, Any] = {"num_workers": WORKERS, "persistent_workers": True}
-    held, own = [], []
+    held, nbytes = [], 0
     for length in (WORKERS, count):
-        before = proportional_memory()
         made = (f"train/class_{i % 1000:04}/image_{i:08}.jpg" for i in range(length))
         names: Sequence[str] = PackedStrings(made) if packed else list(made)
-        own.append(proportional_memory() - before)
+        if isinstance(names, PackedStrings):
+            nbytes = names.nbytes
+        else:
+            nbytes = sys.getsizeof(names) + sum(map(sys.getsizeof, names))
         loader = dlkit.DataLoader(Names(names), 1000, collate_fn=len, **settings)
         held.append(held_by_workers(loader))
         del loader
         end_of_children()
-    return float(own[1]), float(held[1] - held[0])
+    return float(nbytes), float(held[1] - held[0])
 
 
 def memory(

@@ -61,7 +61,6 @@ def test_a_change_holds_from_the_next_batch_and_moves_no_sample(total, size, dro
     for number, batch in enumerate(batches):
         expected = changes.get(number, expected)
         assert len(batch) == expected or (batch is batches[-1] and not drop_last)
-    assert [len(b) for b in run(sampler, {})][:1] == [sampler.batch_size][: len(flat) // 9]
 
 
 @settings(deadline=None)
@@ -198,7 +197,9 @@ def test_a_pair_of_gradients_has_one_batch_size():
 # ---- the probe ----------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 3000), st.integers(1, 3000))
+@pytest.mark.parametrize(
+    ("limit", "largest"), [(1, 1), (1, 9), (5, 3), (100, 3000), (64, 64), (65, 64), (777, 1000)]
+)
 def test_the_probe_finds_the_largest_batch_that_fits(limit, largest):
     tried = []
 

@@ -65,11 +65,10 @@ def _fits(step: Callable[[int], object], samples: int) -> bool:
             raise
         # The error holds on to the frames that it went through, and these to their tensors.
         error.__traceback__ = None
-        return False
-    finally:
         gc.collect()
         if torch.accelerator.is_available():
             torch.accelerator.memory.empty_cache()
+        return False
     return True
 
 

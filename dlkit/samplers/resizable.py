@@ -90,28 +90,34 @@ class ResizableBatchSampler(Resumable):
 
     def arrays(self) -> Iterator[IndexArray | list[int]]:
         """The batches, from the saved position on."""
+        # Here, not at the first batch: whoever asks for the length now means the new pass.
         resume, self._resume = self._resume, None
         if resume is None:
             self._plan.begin()
-            self._taken = 0
-        else:
-            self._taken = resume["position"]
+        self._taken = resume["position"] if resume else 0
         self._plan.drawn = self._taken
+        self._plan.finished = False
+        return self._draw()
+
+    def _draw(self) -> Iterator[IndexArray | list[int]]:
         indices = iter(self._source)
         while batch := list(islice(indices, self._plan.size_of(self._taken))):
             if self.drop_last and len(batch) < self._plan.size_of(self._taken):
-                return
+                break
             self._taken += 1
             self._plan.drawn = self._taken
             yield np.array(batch) if all(type(index) is int for index in batch) else batch
+        self._plan.finished = True
 
     def __iter__(self) -> Iterator[list[Any]]:
         for batch in self.arrays():
             yield batch if isinstance(batch, list) else batch.tolist()
 
     def __len__(self) -> int:
-        """Batches of a pass, if the size stays what it is from here on."""
+        """Batches of the pass that runs, or else of the next, if the size stays what it is now."""
         total = len(self.sampler)  # type: ignore[arg-type]  # only called where it is known
+        if self._plan.finished:
+            return _Plan(self.batch_size).batches_of(total, self.drop_last)
         return self._plan.batches_of(total, self.drop_last)
 
     def set_epoch(self, epoch: int) -> None:
@@ -160,6 +166,7 @@ class _Plan:
     def __init__(self, batch_size: int) -> None:
         self.changes: list[tuple[int, int]] = [(0, batch_size)]  # (first batch, size), in order
         self.drawn = 0
+        self.finished = False
 
     def begin(self) -> None:
         """Start a pass with the size that the last one ended with."""
