@@ -34,6 +34,7 @@ from dlkit.samplers.orders import (
 from dlkit.samplers.plan import ShardPlan, plan_of, shard_plan
 from dlkit.samplers.readers import Reader, ShardedIterable, this_reader
 from dlkit.samplers.sharded import ShardedBatchSampler, ShardedSampler
+from dlkit.samplers.resizable import ResizableBatchSampler
 
 __all__ = [
     "BatchSampler",
@@ -45,6 +46,7 @@ __all__ = [
     "RandomSampler",
     "Reader",
     "RepeatedOrderWarning",
+    "ResizableBatchSampler",
     "Sampler",
     "SequentialSampler",
     "ShardPlan",

@@ -12,8 +12,10 @@ Read in this order:
     progress     the bar of an epoch                  augment    moving the images of a batch
     ranks        training on several ranks
     results      confusion and worst mistakes
+    results      confusion and worst mistakes        batch_size  batches that grow in training
 """
 
+from dlkit.trainer.batch_size import BatchSizeScheduler
 from dlkit.trainer.callbacks import Callback, EarlyStopping, StepInfo
 from dlkit.trainer.checkpoint import CheckpointError
 from dlkit.trainer.history import History
@@ -21,6 +23,7 @@ from dlkit.trainer.losses import NonFiniteLossError
 from dlkit.trainer.trainer import Trainer
 
 __all__ = [
+    "BatchSizeScheduler",
     "Callback",
     "CheckpointError",
     "EarlyStopping",

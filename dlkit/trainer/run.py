@@ -23,6 +23,7 @@ from dlkit.trainer.history import History
 from dlkit.trainer.metrics import EpochTotals, MetricSet
 from dlkit.trainer.position import Position, restore_loader, take_position
 from dlkit.trainer.state import pack_state, unpack_state
+from dlkit.transforms.seeded import set_epoch as tell_epoch
 
 
 class Run:
@@ -148,6 +149,7 @@ class Run:
             set_epoch = getattr(getattr(loader, name, None), "set_epoch", None)
             if set_epoch is not None:  # the ranks of a distributed sampler shuffle by it
                 set_epoch(self.epoch)
+        tell_epoch(getattr(loader, "dataset", None), self.epoch)  # for its random transforms
         if restore is not None:
             restore_loader(loader, restore, mid_epoch=mid_epoch, source=self._source)
             if not mid_epoch:

@@ -1,0 +1,203 @@
+"""When to change the batch size, and to what.
+
+Smith, Kindermans, Ying and Le, "Don't Decay the Learning Rate, Increase the Batch Size" (2018):
+what counts for the noise of SGD is learning rate / batch size. So growing the batch by a factor, at
+the same learning rate, does what dividing the learning rate by it would do, in fewer updates.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dlkit.batch_size.noise import GradientNoiseScale
+from dlkit.checks import check_positive_int
+
+if TYPE_CHECKING:
+    from dlkit.trainer.history import Row
+
+
+class BatchSizeSchedule:
+    """Base class: a schedule says what the next batch size is, after a step or an epoch."""
+
+    def start(self, size: int) -> int:
+        """Return the size for the first epoch, given what the sampler has."""
+        return size
+
+    def after_step(self, size: int, gradients: Any, samples: int) -> int:
+        """Return the size from here on, after a step with these gradients."""
+        return size
+
+    def after_epoch(self, size: int, row: "Row") -> int:
+        """Return the size from here on, after an epoch with this row of the history."""
+        return size
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold of this schedule."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+
+
+class EpochSchedule(BatchSizeSchedule):
+    """Sizes that are written down.
+
+    Args:
+        sizes: from an epoch, counted from 1, to the batch size from then on.
+
+    Raises:
+        ValueError: if there is no size, or one or an epoch is no positive integer.
+
+    Example:
+        >>> schedule = EpochSchedule({1: 32, 4: 128})
+        >>> schedule.start(16), schedule.after_epoch(32, {"epoch": 3})
+        (32, 128)
+    """
+
+    def __init__(self, sizes: Mapping[int, int]) -> None:
+        if not isinstance(sizes, Mapping) or not sizes:
+            raise ValueError(f"sizes must map epochs to batch sizes, but got {sizes!r}")
+        for epoch, size in sizes.items():
+            check_positive_int("each epoch of sizes", epoch)
+            check_positive_int("each batch size of sizes", size)
+        self.sizes = dict(sorted(sizes.items()))
+
+    def start(self, size: int) -> int:
+        """Return the size of epoch 1."""
+        return self.sizes.get(1, size)
+
+    def after_epoch(self, size: int, row: "Row") -> int:
+        """Return the size of the next epoch."""
+        return self.sizes.get(int(row["epoch"]) + 1, size)
+
+
+class PlateauSchedule(BatchSizeSchedule):
+    """Larger batches when a column of the history has stopped getting better.
+
+    Args:
+        monitor: column to watch.
+        factor: how much larger, a whole number from 2.
+        patience: epochs without improvement to wait for.
+        min_delta: smallest change that counts as an improvement.
+        largest: batch size that is not exceeded.
+        mode: `"min"`, `"max"`, or `"auto"`: smaller is better for a loss, larger for the rest.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> schedule = PlateauSchedule("val_loss", patience=1, largest=512)
+        >>> [schedule.after_epoch(32, {"epoch": e, "val_loss": v}) for e, v in enumerate([2, 1, 1])]
+        [32, 32, 64]
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        *,
+        factor: int = 2,
+        patience: int = 2,
+        min_delta: float = 0.0,
+        largest: int = 4096,
+        mode: str = "auto",
+    ) -> None:
+        from dlkit.trainer.history import better_direction  # the trainer imports this module
+
+        for name, value in (("factor", factor), ("patience", patience), ("largest", largest)):
+            check_positive_int(name, value)
+        if factor < 2:
+            raise ValueError(f"factor must be 2 or more, but got {factor!r}")
+        if not min_delta >= 0:
+            raise ValueError(f"min_delta must be 0 or more, but got {min_delta!r}")
+        self.monitor, self.factor, self.patience = monitor, factor, patience
+        self.min_delta, self.largest = min_delta, largest
+        self.mode = better_direction(monitor, mode)
+        self.best = math.inf
+        self.waited = 0
+
+    def after_epoch(self, size: int, row: "Row") -> int:
+        """Compare the epoch with the best so far."""
+        if self.monitor not in row:
+            raise KeyError(
+                f"PlateauSchedule monitors {self.monitor!r}, but the epoch has only {list(row)}: "
+                "a val_ column needs fit(..., val_loader=...)"
+            )
+        value = row[self.monitor] if self.mode == "min" else -row[self.monitor]
+        if self.best - value > self.min_delta:
+            self.best, self.waited = value, 0
+            return size
+        self.waited += 1
+        if self.waited < self.patience:
+            return size
+        self.waited = 0
+        return max(size, min(size * self.factor, self.largest))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value and how long it was."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.best, self.waited = state["best"], state["waited"]
+
+
+class NoiseScaleSchedule(BatchSizeSchedule):
+    """Batches as large as the gradient noise scale, which grows while the loss falls.
+
+    Args:
+        smallest: batch size that is not gone below.
+        largest: batch size that is not exceeded.
+        every: steps between two changes.
+        scale: where the noise scale is estimated.
+
+    Raises:
+        ValueError: if a number is no positive integer, or `largest` is below `smallest`.
+
+    Example:
+        >>> schedule = NoiseScaleSchedule(smallest=16, largest=1024)
+        >>> schedule.wanted(100.0), schedule.wanted(5.0), schedule.wanted(float("inf"))
+        (64, 16, 1024)
+    """
+
+    def __init__(
+        self,
+        *,
+        smallest: int,
+        largest: int,
+        every: int = 50,
+        scale: GradientNoiseScale | None = None,
+    ) -> None:
+        for name, value in (("smallest", smallest), ("largest", largest), ("every", every)):
+            check_positive_int(name, value)
+        if largest < smallest:
+            raise ValueError(f"largest must be {smallest} or more, but got {largest}")
+        self.smallest, self.largest, self.every = smallest, largest, every
+        self.scale = scale or GradientNoiseScale()
+        self.steps = 0
+
+    def wanted(self, noise_scale: float) -> int:
+        """Return the batch size for a noise scale: a power of two times `smallest`, within bounds.
+
+        Powers of two, so that the size does not change with each small change of the estimate.
+        """
+        if math.isnan(noise_scale):
+            return self.smallest
+        ratio = min(max(noise_scale, self.smallest), self.largest) / self.smallest
+        return min(self.smallest << int(math.log2(ratio)), self.largest)
+
+    def after_step(self, size: int, gradients: Any, samples: int) -> int:
+        """Take up a gradient, and answer after each `every` steps."""
+        self.scale.add(gradients, samples)
+        self.steps += 1
+        if self.steps % self.every or not self.scale.pairs:
+            return size
+        return self.wanted(self.scale.value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the estimate and the number of steps."""
+        return {"steps": self.steps, "scale": self.scale.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.steps = state["steps"]
+        self.scale.load_state_dict(state["scale"])
