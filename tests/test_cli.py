@@ -36,7 +36,7 @@ def test_help_lists_the_commands_without_importing_them(capsys):
     before = set(sys.modules)
     text = help_of(["--help"], capsys)
     for name, summary in COMMANDS.items():
-        assert re.search(rf"^ +{name} +{summary}", text, re.MULTILINE)
+        assert re.search(rf"^ +{name}\s+{summary}", text, re.MULTILINE)
     assert not {f"dlkit.cli.{name}" for name in COMMANDS} & (set(sys.modules) - before)
 
 
