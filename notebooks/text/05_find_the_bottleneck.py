@@ -100,7 +100,7 @@ print("predicted to gain more than half:", found[0].gain > 0.5)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-cured = profile(TorchLoader(Reads(0.004), 8, num_workers=4, **fork), steps=24, step=step(0.01))
+cured = profile(dlkit.DataLoader(Reads(0.004), 8, num_workers=4, **fork), steps=24, step=step(0.01))
 print(f"{seen.samples_per_second:.0f} -> {cured.samples_per_second:.0f} samples/s")
 
 # %%
@@ -168,7 +168,7 @@ def denoise(sample):
 
 rows = list(torch.zeros(512, 16))
 slow = TransformDataset(rows, Compose(scale, denoise))
-third = profile(TorchLoader(slow, 8, num_workers=8, **fork), steps=16)
+third = profile(dlkit.DataLoader(slow, 8, num_workers=8, **fork), steps=16)
 print("dearest:", third.parts[0].name, "- of", sorted(part.name for part in third.parts))
 print("finding:", "serial_transform" in third.diagnose().names)
 
@@ -227,7 +227,7 @@ stage_bars(single.stages)
 # do the batches behind the slow one do?
 
 # %%
-skewed = profile(TorchLoader(Reads(0.002, slow_every=16), 8, num_workers=8, **fork), steps=32,
+skewed = profile(dlkit.DataLoader(Reads(0.002, slow_every=16), 8, num_workers=8, **fork), steps=32,
                  step=step(0.001))  # fmt: skip
 slowest = [index % 16 for index, _ in skewed.slowest(3)]
 print("among the findings:", "skewed_samples" in skewed.diagnose().names)
