@@ -52,6 +52,7 @@ class Reads(Dataset):
         return torch.zeros(64), index
 
 
+# %%
 def step(seconds):
     return lambda batch: time.sleep(seconds)
 
@@ -70,6 +71,9 @@ print("most of the work is", max(seen.stages, key=seen.stages.get))
 # %%
 # NBVAL_IGNORE_OUTPUT
 seen.timeline()
+
+# %%
+print("rows:", sorted({span.worker for span in seen.trace.spans()}), "(-1 is training)")
 
 # %% [markdown]
 # **Investigate.** Without workers there is one row: waiting is hatched, and what fills it is the
@@ -100,7 +104,7 @@ print("predicted to gain more than half:", found[0].gain > 0.5)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-cured = profile(TorchLoader(Reads(0.004), 8, num_workers=4, **fork), steps=24, step=step(0.01))
+cured = profile(dlkit.DataLoader(Reads(0.004), 8, num_workers=4, **fork), steps=24, step=step(0.01))
 print(f"{seen.samples_per_second:.0f} -> {cured.samples_per_second:.0f} samples/s")
 
 # %%
@@ -157,6 +161,7 @@ class Compose:
         return sample
 
 
+# %%
 def scale(sample):
     return sample * 2.0
 
@@ -166,9 +171,10 @@ def denoise(sample):
     return sample
 
 
+# %%
 rows = list(torch.zeros(512, 16))
 slow = TransformDataset(rows, Compose(scale, denoise))
-third = profile(TorchLoader(slow, 8, num_workers=8, **fork), steps=16)
+third = profile(dlkit.DataLoader(slow, 8, num_workers=8, **fork), steps=16)
 print("dearest:", third.parts[0].name, "- of", sorted(part.name for part in third.parts))
 print("finding:", "serial_transform" in third.diagnose().names)
 
@@ -200,12 +206,12 @@ class OneByOne(Dataset):
         return self.rows[index], index
 
 
+# %%
 table = torch.zeros(4_096, 16)
 single = profile(TorchLoader(OneByOne(table), 256), steps=16)
 whole = profile(dlkit.DataLoader(TensorDataset(table, torch.arange(4_096)), 256), steps=16)
 print("first finding:", single.diagnose()[0].name)
-print("read at once, more than twice as fast:",
-      whole.samples_per_second > 2 * single.samples_per_second)  # fmt: skip
+print("the work on a batch, more than twice as much:", single.batch_work > 2 * whole.batch_work)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -227,7 +233,7 @@ stage_bars(single.stages)
 # do the batches behind the slow one do?
 
 # %%
-skewed = profile(TorchLoader(Reads(0.002, slow_every=16), 8, num_workers=8, **fork), steps=32,
+skewed = profile(dlkit.DataLoader(Reads(0.002, slow_every=16), 8, num_workers=8, **fork), steps=32,
                  step=step(0.001))  # fmt: skip
 slowest = [index % 16 for index, _ in skewed.slowest(3)]
 print("among the findings:", "skewed_samples" in skewed.diagnose().names)
@@ -270,6 +276,8 @@ print("found where workers live on:", "no_persistent_workers" in kept.diagnose()
 # Put your loader here, dlkit's or PyTorch's, with its workers and its `collate_fn`, and the step
 # that you train with. `dlkit profile train.py` does the same from a terminal, `--html report.html`
 # writes a page, and `--trace trace.json` a file for ui.perfetto.dev.
+#
+# **Predict.** Write down the verdict and the first finding before you run the cell.
 
 # %%
 mine = dlkit.DataLoader(Reads(0.001), batch_size=16, num_workers=2, multiprocessing_context="fork")
@@ -279,6 +287,14 @@ print(
 )
 
 # %% [markdown]
+# **Investigate.** Compare the verdict with what you wrote down. A `compute_bound` finding means that
+# nothing in the loader would help.
+#
+# **Modify.** Follow the first finding, and profile again.
+#
+# **Make.** Write the function that `dlkit profile` needs for your project.
+
+# %% [markdown]
 # ## Recap
 #
 # - Ask first whether training waits. If it does not, the loader is no bottleneck.
@@ -286,14 +302,16 @@ print(
 # - Waiting gains from more workers, computing from cores, cheap samples from reading them at once.
 # - Means hide skew: look at the slowest samples, by index.
 # - Change one thing, and measure again.
-#
+
+# %% [markdown]
 # ## Check yourself
 #
 # 1. Training waits 2 % of its time, and you double the workers. What changes?
 # 2. Why does `wait` contain `fetch` when there is no worker?
 # 3. A batch takes 40 ms to make and a step 10 ms. How many workers hide the making, if it only
 #    waits for a disk? And if it computes, on two cores?
-#
+
+# %% [markdown]
 # ## Read on
 #
 # - Mohan et al. (2021), *Analyzing and Mitigating Data Stalls in DNN Training*, VLDB.
