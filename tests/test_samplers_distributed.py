@@ -479,7 +479,7 @@ def test_batches_delivered_out_of_turn_keep_a_state_at_its_world_size():
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"dataset": iter([1])}, TypeError, "dataset must have a length"),
+        ({"dataset": 5}, TypeError, "dataset must have a length"),
         ({"num_replicas": 0}, ValueError, "num_replicas must be a positive integer"),
         ({"num_replicas": -1}, ValueError, "num_replicas"),
         ({"num_replicas": 2.0}, ValueError, "num_replicas"),
