@@ -134,7 +134,7 @@ class Files(Dataset):
 
 
 def slow_joining(samples):
-    time.sleep(0.02)
+    time.sleep(0.1)
     return torch.utils.data.default_collate(samples)
 
 
@@ -240,7 +240,7 @@ def test_skewed_samples_with_their_indices():
 
 
 def test_slow_collate():
-    profile = seen(Sleepy(0.0005), collate_fn=slow_joining, num_workers=8, **FORK)
+    profile = seen(Sleepy(0.004), collate_fn=slow_joining, num_workers=8, **FORK)
     found = first(profile)
     assert found.name == "slow_collate"
     assert "slow_joining" in found.what
@@ -252,7 +252,7 @@ def test_unbalanced_workers():
 
 
 def test_no_persistent_workers():
-    profile = seen(Sleepy(0.0005, length=32), step=rest(0.002), num_workers=2, steps=16, **FORK)
+    profile = seen(Sleepy(0.004, length=32), step=rest(0.002), num_workers=2, steps=16, **FORK)
     found = first(profile)
     assert found.name == "no_persistent_workers"
     assert profile.saw_epoch_end
@@ -272,7 +272,7 @@ def test_prefetch_too_small():
 
 
 def test_copy_on_write():
-    profile = seen(ManyObjects(), step=rest(0.06), num_workers=2, batch_size=4, steps=24,
+    profile = seen(ManyObjects(), step=rest(0.06), num_workers=1, batch_size=4, steps=24,
                    persistent_workers=True, **FORK)  # fmt: skip
     found = first(profile)
     assert found.name == "copy_on_write"
