@@ -252,7 +252,10 @@ def test_unbalanced_workers():
 
 
 def test_no_persistent_workers():
-    profile = seen(Sleepy(0.004, length=32), step=rest(0.002), num_workers=2, steps=16, **FORK)
+    workers = 4 * int(dlkit.diagnose.facts.machine_facts().cores)
+    profile = seen(
+        Sleepy(0.004, length=64), step=rest(0.002), num_workers=workers, steps=16, **FORK
+    )
     found = first(profile)
     assert found.name == "no_persistent_workers"
     assert profile.saw_epoch_end
