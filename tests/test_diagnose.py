@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 import dlkit
 from dlkit.diagnose import faults_data, faults_limits, faults_speed
+from dlkit.diagnose.facts import machine_facts
 from dlkit.diagnose.findings import Finding, diagnose
 
 
@@ -196,7 +197,7 @@ def test_compute_bound_is_silent_where_training_waits():
 
 
 def test_input_bound():
-    cores = dlkit.diagnose.facts.machine_facts().cores
+    cores = machine_facts().cores
     workers = max(2, int(cores))
     profile = seen(Busy(0.004), step=rest(0.002), num_workers=workers, persistent_workers=True,
                    steps=40, **FORK)  # fmt: skip
@@ -224,7 +225,7 @@ def test_rows_that_are_read_at_once_are_no_per_sample_reads():
 
 
 def test_small_files(tmp_path):
-    cores = int(dlkit.diagnose.facts.machine_facts().cores)
+    cores = int(machine_facts().cores)
     profile = seen(Files(tmp_path), step=rest(0.0005), num_workers=4 * cores,
                    persistent_workers=True, steps=40, **FORK)  # fmt: skip
     assert first(profile).name == "small_files"
@@ -252,7 +253,7 @@ def test_unbalanced_workers():
 
 
 def test_no_persistent_workers():
-    workers = 4 * int(dlkit.diagnose.facts.machine_facts().cores)
+    workers = 4 * int(machine_facts().cores)
     profile = seen(
         Sleepy(0.004, length=64), step=rest(0.002), num_workers=workers, steps=16, **FORK
     )
