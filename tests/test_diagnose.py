@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 import dlkit
 from dlkit.diagnose import faults_data, faults_limits, faults_speed
+from dlkit.diagnose.facts import machine_facts
 from dlkit.diagnose.findings import Finding, diagnose
 
 
@@ -134,7 +135,7 @@ class Files(Dataset):
 
 
 def slow_joining(samples):
-    time.sleep(0.02)
+    time.sleep(0.1)
     return torch.utils.data.default_collate(samples)
 
 
@@ -196,7 +197,7 @@ def test_compute_bound_is_silent_where_training_waits():
 
 
 def test_input_bound():
-    cores = dlkit.diagnose.facts.machine_facts().cores
+    cores = machine_facts().cores
     workers = max(2, int(cores))
     profile = seen(Busy(0.004), step=rest(0.002), num_workers=workers, persistent_workers=True,
                    steps=40, **FORK)  # fmt: skip
@@ -224,7 +225,7 @@ def test_rows_that_are_read_at_once_are_no_per_sample_reads():
 
 
 def test_small_files(tmp_path):
-    cores = int(dlkit.diagnose.facts.machine_facts().cores)
+    cores = int(machine_facts().cores)
     profile = seen(Files(tmp_path), step=rest(0.0005), num_workers=4 * cores,
                    persistent_workers=True, steps=40, **FORK)  # fmt: skip
     assert first(profile).name == "small_files"
@@ -240,7 +241,7 @@ def test_skewed_samples_with_their_indices():
 
 
 def test_slow_collate():
-    profile = seen(Sleepy(0.0005), collate_fn=slow_joining, num_workers=8, **FORK)
+    profile = seen(Sleepy(0.004), collate_fn=slow_joining, num_workers=8, **FORK)
     found = first(profile)
     assert found.name == "slow_collate"
     assert "slow_joining" in found.what
@@ -252,7 +253,10 @@ def test_unbalanced_workers():
 
 
 def test_no_persistent_workers():
-    profile = seen(Sleepy(0.0005, length=32), step=rest(0.002), num_workers=2, steps=16, **FORK)
+    workers = 4 * int(machine_facts().cores)
+    profile = seen(
+        Sleepy(0.004, length=64), step=rest(0.002), num_workers=workers, steps=16, **FORK
+    )
     found = first(profile)
     assert found.name == "no_persistent_workers"
     assert profile.saw_epoch_end
@@ -272,7 +276,7 @@ def test_prefetch_too_small():
 
 
 def test_copy_on_write():
-    profile = seen(ManyObjects(), step=rest(0.06), num_workers=2, batch_size=4, steps=24,
+    profile = seen(ManyObjects(), step=rest(0.06), num_workers=1, batch_size=4, steps=24,
                    persistent_workers=True, **FORK)  # fmt: skip
     found = first(profile)
     assert found.name == "copy_on_write"

@@ -122,7 +122,7 @@ def skewed_samples(profile: Profile) -> Finding | None:
         return None
     usual, rare = np.percentile(times, (50, 98)).tolist()
     excess = float(np.maximum(times - 3 * usual, 0).sum() / max(times.sum(), 1e-12))
-    if usual < 2e-5 or rare < 6 * usual or excess < 0.25:
+    if usual < 2e-5 or rare < 10 * usual or excess < 0.25:
         return None
     slow = ", ".join(str(index) for index, _ in profile.slowest(3))
     gained = gain(profile, work=1 - 0.9 * excess)

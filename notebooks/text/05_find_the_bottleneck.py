@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader as TorchLoader
 
 import dlkit
 from dlkit import Dataset, TensorDataset, TransformDataset, profile
-from dlkit.plots.profiling import stage_bars
 
 # %% [markdown]
 # ## A profile
@@ -63,17 +62,11 @@ fork = {"multiprocessing_context": "fork", "persistent_workers": True}
 # NBVAL_IGNORE_OUTPUT
 seen = profile(TorchLoader(Reads(0.004), batch_size=8), steps=12, step=step(0.01))
 print(seen.summary())
+seen.timeline()
 
 # %%
 print("training waits more than half of its time:", seen.wait_share > 0.5)
 print("most of the work is", max(seen.stages, key=seen.stages.get))
-
-# %%
-# NBVAL_IGNORE_OUTPUT
-seen.timeline()
-
-# %%
-print("rows:", sorted({span.worker for span in seen.trace.spans()}), "(-1 is training)")
 
 # %% [markdown]
 # **Investigate.** Without workers there is one row: waiting is hatched, and what fills it is the
@@ -213,10 +206,6 @@ whole = profile(dlkit.DataLoader(TensorDataset(table, torch.arange(4_096)), 256)
 print("first finding:", single.diagnose()[0].name)
 print("the work on a batch, more than twice as much:", single.batch_work > 2 * whole.batch_work)
 
-# %%
-# NBVAL_IGNORE_OUTPUT
-stage_bars(single.stages)
-
 # %% [markdown]
 # **Investigate.** A cheap sample costs an indexing call, a tensor object and its share of the
 # stacking. One gather for all of them costs once. No number of workers saves that work; it only
@@ -287,8 +276,8 @@ print(
 )
 
 # %% [markdown]
-# **Investigate.** Compare the verdict with what you wrote down. A `compute_bound` finding means that
-# nothing in the loader would help.
+# **Investigate.** Compare the verdict with what you wrote down. A `compute_bound` finding means
+# that nothing in the loader would help.
 #
 # **Modify.** Follow the first finding, and profile again.
 #
