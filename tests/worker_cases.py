@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -119,6 +120,7 @@ def more_than(before):
 @contextmanager
 def nothing_left():
     """Check that what is done inside leaves nothing: asks once at once, then for a while."""
+    resource_tracker.ensure_running()  # the first process that is spawned starts it, and it stays
     gc.collect()
     before = held_by_this_process()
     yield
