@@ -5,7 +5,9 @@ the answer.
 """
 
 from dlkit.lab.batching import BatchingExplorer
-from dlkit.lab.exercises import Progress, exercise
+from dlkit.lab.cards import Deck, Quiz
+from dlkit.lab.cards.widget import CardsWidget
+from dlkit.lab.exercises import Progress, exercise, hunt
 from dlkit.lab.exercises.parsons import ParsonsProblem
 from dlkit.lab.explorer import Explorer
 from dlkit.lab.live import LiveDigitsWidget
@@ -19,16 +21,20 @@ from dlkit.lab.workers import WorkersExplorer
 
 __all__ = [
     "BatchingExplorer",
+    "CardsWidget",
+    "Deck",
     "Explorer",
     "LiveDigitsWidget",
     "LiveTimeline",
     "ParsonsProblem",
     "Progress",
     "ProgressView",
+    "Quiz",
     "ShardingExplorer",
     "ShuffleExplorer",
     "StorageExplorer",
     "WorkersExplorer",
     "exercise",
+    "hunt",
     "stderr_of_children",
 ]
