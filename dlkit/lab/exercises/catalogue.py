@@ -51,8 +51,7 @@ def _hunts() -> list[Entry]:
 
 def _cards() -> list[Entry]:
     return [
-        Entry("card", c.name, c.topic, c.level, _shortened(c.question))
-        for c in load().values()
+        Entry("card", c.name, c.topic, c.level, _shortened(c.question)) for c in load().values()
     ]
 
 
