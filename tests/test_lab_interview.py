@@ -11,12 +11,15 @@ import threading
 import pytest
 
 from dlkit.lab.cards import load
-from dlkit.lab.exercises import Progress, find, names
+from dlkit.lab.exercises import Counterexample, Progress, Raises, Verdict, find, names
+from dlkit.lab.exercises.outcome import Outcome
 from dlkit.lab.interview import Interview, Question, draw, history, subjects, weakness
 from dlkit.lab.interview import record as records
+from dlkit.lab.interview.follow_ups import about_code
 from dlkit.lab.interview.questions import KINDS, pool
 from dlkit.lab.interview.record import folder_of, read, texts
 from dlkit.lab.interview.report import to_html, to_markdown, to_page, to_revise
+from dlkit.lab.interview.widget import MockInterview
 
 CARDS = load()
 
@@ -232,18 +235,8 @@ def test_the_time_that_code_takes_is_measured_by_the_clock(progress, clock, monk
     assert answer.given.startswith("def count_batches")
 
 
-@pytest.mark.parametrize(
-    ("code", "broken"),
-    [
-        ("def count_batches(:\n", "died"),
-        ("", "died"),
-        ("import os\nos._exit(1)\n", "died"),
-        ("while True:\n    pass\n", "timeout"),
-    ],
-)
-def test_code_that_is_no_answer_ends_in_a_verdict_and_not_the_interview(
-    progress, clock, code, broken
-):
+@pytest.mark.parametrize("code", ["def count_batches(:\n", "", "import os\nos._exit(1)\n"])
+def test_code_that_is_no_answer_ends_in_a_verdict_and_not_the_interview(progress, clock, code):
     interview = begin(progress, clock, ("coding", "count_batches"), ("card", "drop-last"))
     feedback = interview.answer(code)
     assert feedback.right is False
@@ -323,24 +316,33 @@ def test_each_known_mistake_leads_to_a_question_on_the_property_that_it_breaks(
 
 
 @pytest.mark.parametrize(
-    ("code", "key"),
+    ("outcome", "broken", "key"),
     [
-        ("def count_batches(*a):\n    while True: pass\n", "timeout"),
-        ("def count_batches(*a):\n    import threading; threading.Event().wait()\n", "stuck"),
-        ("def count_batches(*a):\n    raise KeyError(1)\n", "raised"),
-        ("def count_batches(*a):\n    yield 1\n", "iterator"),
-        ("def count_batches(*a):\n    import sys; sys.exit()\n", "exit"),
-        ("def count_batches(*a):\n    import os; os._exit(1)\n", "died"),
-        ("def count_batches(n, *a):\n    return -1\n", "value"),
+        *[
+            (Outcome(kind, value=None, text="KeyError: 1"), kind, kind)
+            for kind in ("raised", "timeout", "stuck", "memory", "mutated", "iterator", "exit")
+        ],
+        (Outcome("died"), "died", "died"),
+        (Outcome("unpicklable"), "unpicklable", "unpicklable"),
+        (Outcome("value", value=-1), "value", "value"),
+        (Outcome("raised", value=("KeyError",), text="KeyError: 1"), "value", "raised"),
     ],
 )
-def test_each_way_to_fail_leads_to_a_question_of_its_own(code, key, progress, clock):
-    interview = begin(progress, clock, ("coding", "count_batches"), ("card", "drop-last"))
-    interview.answer(code)
-    interview.skip()
-    say = texts()["follow_up"][key]
-    fixed = say.format(name="count_batches", input="|", got="|", broken="|").split("|")
-    assert all(part in interview.question.text for part in fixed)
+def test_each_way_to_fail_leads_to_a_question_of_its_own(outcome, broken, key):
+    wrong = Counterexample(0, (3, 2, False), ("n", "batch_size", "drop_last"), 2, outcome)
+    verdict = Verdict("count_batches", False, "", wrong, broken)
+    asked, expected = about_code(find("count_batches"), verdict)
+    fixed = texts()["follow_up"][key].format(name="count_batches", input="|", got="|", broken="|")
+    assert all(part in asked for part in fixed.split("|"))
+    assert expected == texts()["follow_up"]["general"]
+    for shown in ("n=3, batch_size=2, drop_last=False",):
+        assert (shown in asked) == ("{input}" in texts()["follow_up"][key])
+
+
+def test_what_should_have_been_refused_leads_to_the_question_why():
+    wrong = Counterexample(0, (3,), ("n",), Raises(ValueError), Outcome("value", value=1))
+    asked, _ = about_code(find("count_batches"), Verdict("x", False, "", wrong, "value"))
+    assert "accepted n=3, which it should have refused" in asked
 
 
 def test_code_that_passes_at_once_has_no_follow_up_and_a_late_success_has(progress, clock):
@@ -555,7 +557,7 @@ def test_the_report_has_answers_times_and_what_to_revise(played):
     assert "1:35 of 2:00 planned" in text
     assert "return n // batch_size  # <b>" in text
     assert "floor instead of ceil" in text
-    assert "run 1 times" in text or "run once" in text
+    assert "runs of the code: 1, in 0.0 s" in text
     revise = to_revise(played.record)
     assert 'exercise("count_batches")' in revise["batching"]
     assert all(f"`{', '.join(items)}`" in text for items in revise.values())
@@ -629,3 +631,149 @@ def test_the_whole_of_an_interview_can_be_played_with_right_answers(progress, cl
 def test_a_question_is_plain_data():
     for asked in pool():
         assert Question(**json.loads(json.dumps(dataclasses.asdict(asked)))) == asked
+
+
+# ---- the widget ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def widget(progress, clock):
+    found = MockInterview(progress, clock, ticking=False, seed=0)
+    yield found
+    found.close()
+
+
+def put(widget, progress, clock, *wanted):
+    """Let a widget ask the questions named."""
+    widget._begin(begin(progress, clock, *wanted))
+
+
+def buttons(widget):
+    """The labels of all buttons that are shown, in the order of the tab key."""
+    found, waiting = [], list(widget.children)
+    while waiting:
+        child = waiting.pop(0)
+        waiting[:0] = getattr(child, "children", ())
+        if hasattr(child, "button_style") and hasattr(child, "icon"):
+            found.append(child.description)
+    return found
+
+
+def test_the_widget_begins_with_the_settings_and_shows_a_clock(widget, clock):
+    assert buttons(widget) == ["Begin"]
+    widget.minutes.value, widget.level.value, widget.about.value = 45, 1, ("workers",)
+    widget.buttons["start"].click()
+    record = widget.interview.record
+    assert (record.minutes, record.level, record.subjects) == (45, 1, ["workers"])
+    clock.now += 61
+    widget.tick()
+    assert "43:59 left" in widget.clock_text.value
+    assert "running; question 1, card, workers, level 1; 43:59 left" in widget.text.value
+    assert "running; question 1" in repr(widget)
+
+
+def test_the_widget_takes_every_kind_of_answer(widget, progress, clock):
+    wanted = [
+        ("card", "drop-last"),
+        ("card", "number-of-batches"),
+        ("card", "stages"),
+        ("bug-hunt", "fixed_rank"),
+        ("coding", "count_batches"),
+    ]
+    put(widget, progress, clock, *wanted)
+    widget.buttons["answer"].click()
+    assert "Choose an answer first" in widget.feedback.value
+    widget.choices.index = CARDS["drop-last"].right
+    widget.buttons["answer"].click()
+    assert "Right." in widget.feedback.value
+    widget.words.value = CARDS["number-of-batches"].output
+    widget.buttons["answer"].click()
+    assert "Right." in widget.feedback.value
+    widget.words.value = "sample, fetch, <b>collate</b>"
+    assert widget.interview.record.draft == widget.words.value
+    assert CARDS["stages"].short not in widget.question.value + widget.feedback.value
+    widget.buttons["reveal"].click()
+    assert CARDS["stages"].short in widget.feedback.value
+    assert buttons(widget)[:4] == list(widget.ratings)
+    widget.ratings["good"].click()
+    widget.choices.index = 0
+    widget.buttons["answer"].click()
+    assert widget.interview.record.current.diagnosis
+    widget.code.value = find("fixed_rank").solution
+    widget.buttons["run"].click()
+    assert widget.code.value.strip() == find("count_batches").stub.strip()
+    widget.code.value = "def count_batches(n, batch_size, drop_last):\n    return n // batch_size\n"
+    widget.buttons["run"].click()
+    assert "not yet" in widget.feedback.value
+    assert "n // batch_size" in widget.code.value
+    widget.buttons["skip"].click()
+    assert widget.interview.question.kind == "follow-up"
+    assert "Show the answer" in buttons(widget)
+    widget.buttons["finish"].click()
+    assert [a.right for a in widget.interview.record.answers] == [True] * 4 + [False] * 2
+    assert "&lt;b&gt;collate&lt;/b&gt;" in widget.question.value
+    assert "<b>collate" not in widget.question.value
+    assert buttons(widget) == []
+
+
+def test_the_widget_pauses_hides_the_question_and_goes_on(widget, progress, clock):
+    put(widget, progress, clock, ("coding", "count_batches"), ("card", "drop-last"))
+    widget.code.value = "# begun"
+    widget.buttons["pause"].click()
+    clock.now += 999
+    widget.tick()
+    assert "20:00 left" in widget.clock_text.value
+    assert widget.code not in widget.children
+    assert buttons(widget) == ["Go on", "End the interview"]
+    widget.buttons["pause"].click()
+    assert widget.code in widget.children
+    assert widget.code.value == "# begun"
+
+
+def test_the_widget_shows_the_report_when_the_time_is_up(widget, progress, clock):
+    put(widget, progress, clock, ("card", "stages"), ("card", "drop-last"))
+    widget.words.value = "half"
+    clock.now += 1201
+    widget.tick()
+    assert "Time is up" in widget.feedback.value
+    assert "To revise" in widget.question.value
+    assert (folder_of(progress) / f"{widget.interview.record.name}.html").exists()
+
+
+def test_a_new_widget_goes_on_where_the_last_kernel_stopped(widget, progress, clock):
+    put(widget, progress, clock, ("coding", "count_batches"), ("card", "drop-last"))
+    widget.code.value = "def count_batches(n, b, d):  # begun"
+    clock.now += 60
+    widget.tick()
+    other = MockInterview(Progress(progress.path.parent), Clock(), ticking=False)
+    assert buttons(other) == ["Begin", "Go on with the last one"]
+    other.buttons["go_on"].click()
+    assert other.code.value == "def count_batches(n, b, d):  # begun"
+    assert "19:00 left" in other.clock_text.value
+
+
+def test_a_function_from_a_cell_is_an_answer_too(widget, progress, clock):
+    with pytest.raises(ValueError, match="no interview has begun"):
+        widget.answer(0)
+    put(widget, progress, clock, ("coding", "count_batches"), ("card", "drop-last"))
+    widget.answer(find("count_batches").reference)
+    assert "every case passes" in widget.feedback.value
+
+
+def test_the_thread_of_the_clock_shows_the_time_and_ends_with_the_widget(
+    progress, clock, monkeypatch
+):
+    from dlkit.lab.interview import widget as module
+
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.01)
+    before = set(threading.enumerate())
+    widget = MockInterview(progress, clock, seed=0)
+    shown = threading.Event()
+    widget.clock_text.observe(lambda change: "19:50" in change["new"] and shown.set(), "value")
+    widget.buttons["start"].click()
+    clock.now += 10
+    assert shown.wait(60)
+    (thread,) = set(threading.enumerate()) - before
+    widget.close()
+    thread.join(60)
+    assert not thread.is_alive()

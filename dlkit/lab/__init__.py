@@ -10,6 +10,8 @@ from dlkit.lab.cards.widget import CardsWidget
 from dlkit.lab.exercises import Progress, exercise, hunt
 from dlkit.lab.exercises.parsons import ParsonsProblem
 from dlkit.lab.explorer import Explorer
+from dlkit.lab.interview import Interview
+from dlkit.lab.interview.widget import MockInterview
 from dlkit.lab.live import LiveDigitsWidget
 from dlkit.lab.live_timeline import LiveTimeline
 from dlkit.lab.mastery import ProgressView
@@ -24,8 +26,10 @@ __all__ = [
     "CardsWidget",
     "Deck",
     "Explorer",
+    "Interview",
     "LiveDigitsWidget",
     "LiveTimeline",
+    "MockInterview",
     "ParsonsProblem",
     "Progress",
     "ProgressView",

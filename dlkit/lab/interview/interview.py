@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dlkit.lab.exercises.progress import Progress, write_whole
+from dlkit.lab.exercises.progress import Progress
 from dlkit.lab.exercises.task import Shown
 from dlkit.lab.interview import follow_ups, report
 from dlkit.lab.interview.judging import Feedback, judge
@@ -293,26 +293,7 @@ class Interview(Timed):
             Both paths.
         """
         target = folder_of(self.progress) if folder is None else Path(folder)
-        paths = (target / f"{self.record.name}.md", target / f"{self.record.name}.html")
-        write_whole(paths[0], report.to_markdown(self.record))
-        write_whole(paths[1], report.to_page(self.record))
-        return paths
+        return report.save(self.record, target)
 
     def __repr__(self) -> str:
-        record = self.record
-        if record.current is None:
-            right = sum(answer.right for answer in record.answers)
-            said = self._say["finished"].format(
-                state=self.state, right=right, asked=len(record.answers)
-            )
-            return str(said)
-        question = record.current.question
-        said = self._say["status"].format(
-            state=self.state,
-            number=len(record.answers) + 1,
-            kind=question.kind,
-            subject=question.subject,
-            level=question.level,
-            left=report.duration(self.remaining),
-        )
-        return str(said)
+        return report.status(self.record, self.remaining)

@@ -12,9 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from dlkit.lab.cards import load
 from dlkit.lab.exercises import find
+from dlkit.lab.exercises.progress import write_whole
 from dlkit.lab.exercises.task import Shown
 from dlkit.lab.interview.questions import Question
 from dlkit.lab.interview.record import Answer, Record, texts
@@ -70,6 +72,28 @@ def text_of(question: Question, language: str = "en") -> str:
     else:
         parts.append(say["code_ask"])
     return "\n\n".join(parts)
+
+
+def status(record: Record, remaining: float) -> str:
+    """Return in one line where an interview stands.
+
+    Args:
+        record: Of the interview.
+        remaining: Seconds that are left.
+    """
+    say, current = texts(record.language)["say"], record.current
+    if current is None:
+        right, asked = sum(a.right for a in record.answers), len(record.answers)
+        return str(say["finished"].format(state=record.state, right=right, asked=asked))
+    line = say["status"].format(
+        state=record.state,
+        number=len(record.answers) + 1,
+        kind=current.question.kind,
+        subject=current.question.subject,
+        level=current.question.level,
+        left=duration(remaining),
+    )
+    return str(line)
 
 
 def duration(seconds: float) -> str:
@@ -252,3 +276,11 @@ def to_page(record: Record) -> str:
         f"<title>{title}</title>\n<style>\n{STYLE}</style>\n<body>\n{to_html(record)}\n</body>\n"
         "</html>\n"
     )
+
+
+def save(record: Record, folder: Path) -> tuple[Path, Path]:
+    """Write the report as Markdown and as HTML, and return both paths."""
+    paths = (folder / f"{record.name}.md", folder / f"{record.name}.html")
+    write_whole(paths[0], to_markdown(record))
+    write_whole(paths[1], to_page(record))
+    return paths
