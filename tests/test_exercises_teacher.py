@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 from dlkit.cli import main
+from dlkit.lab.cards import load
 from dlkit.lab.exercises import find, names
 from dlkit.lab.exercises.editions import leaks, solve
 from dlkit.lab.exercises.parsons import names as parsons_names
@@ -15,13 +16,22 @@ from dlkit.lab.exercises.parsons import names as parsons_names
 def test_the_list_counts_what_there_is(capsys):
     assert main(["exercises", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    for kind, known in (("coding", names()), ("parsons", parsons_names())):
+    kinds = {
+        "coding": names(),
+        "bug-hunt": names("hunts"),
+        "card": list(load()),
+        "parsons": parsons_names(),
+    }
+    assert {entry["kind"] for entry in listed} == set(kinds)
+    for kind, known in kinds.items():
         entries = [entry for entry in listed if entry["kind"] == kind]
         assert [entry["name"] for entry in entries] == known
         assert all(entry["topic"] and entry["level"] in (1, 2, 3) for entry in entries)
-    assert len(names()) >= 50
+    least = {"coding": 50, "bug-hunt": 24, "card": 120, "parsons": 8}
+    assert all(len(kinds[kind]) >= count for kind, count in least.items())
     assert main(["exercises", "list"]) == 0
-    assert f"{len(names())} coding" in capsys.readouterr().out
+    counts = ", ".join(f"{len(known)} {kind}" for kind, known in sorted(kinds.items()))
+    assert capsys.readouterr().out.splitlines()[-1] == counts
 
 
 def test_a_students_edition_has_every_stub_and_no_line_of_a_solution(tmp_path, capsys):

@@ -94,6 +94,11 @@ def test_a_choice_card_accepts_the_right_answer_alone_and_explains_each(name):
     assert len({choice.text for choice in card.choices}) == len(card.choices)
 
 
+def test_the_place_of_a_choice_does_not_give_it_away():
+    places = [card.right for card in CARDS.values() if card.form == "choice"]
+    assert all(0 < places.count(place) < len(places) / 2 for place in range(3))
+
+
 @pytest.mark.parametrize("answer", [-1, 4, "0", None, 1.0])
 def test_an_answer_that_is_no_choice_is_refused(answer):
     with pytest.raises(ValueError, match="answer must be from 0 to 3"):
@@ -221,10 +226,11 @@ def test_the_widget_asks_explains_runs_the_code_and_ends_with_the_score(deck):
     widget = CardsWidget(quiz)
     widget.submit.click()
     assert "Choose an answer first" in widget.feedback.value
-    widget.choices.index = 1
+    wrong = answer_for(CARDS["drop-last"], right=False)
+    widget.choices.index = wrong
     widget.submit.click()
     assert repr(widget) == "<CardsWidget: wrong; card 1 of 3, drop-last>"
-    assert CARDS["drop-last"].choices[1].because.split()[0] in widget.feedback.value
+    assert CARDS["drop-last"].choices[wrong].because.split()[0] in widget.feedback.value
     widget.run_code.click()
     assert "3 batches, then 2" in widget.printed.value
     widget.next.click()

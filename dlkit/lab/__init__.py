@@ -5,9 +5,13 @@ the answer.
 """
 
 from dlkit.lab.batching import BatchingExplorer
-from dlkit.lab.exercises import Progress, exercise
+from dlkit.lab.cards import Deck, Quiz
+from dlkit.lab.cards.widget import CardsWidget
+from dlkit.lab.exercises import Progress, exercise, hunt
 from dlkit.lab.exercises.parsons import ParsonsProblem
 from dlkit.lab.explorer import Explorer
+from dlkit.lab.interview import Interview
+from dlkit.lab.interview.widget import MockInterview
 from dlkit.lab.live import LiveDigitsWidget
 from dlkit.lab.live_timeline import LiveTimeline
 from dlkit.lab.mastery import ProgressView
@@ -19,16 +23,22 @@ from dlkit.lab.workers import WorkersExplorer
 
 __all__ = [
     "BatchingExplorer",
+    "CardsWidget",
+    "Deck",
     "Explorer",
+    "Interview",
     "LiveDigitsWidget",
     "LiveTimeline",
+    "MockInterview",
     "ParsonsProblem",
     "Progress",
     "ProgressView",
+    "Quiz",
     "ShardingExplorer",
     "ShuffleExplorer",
     "StorageExplorer",
     "WorkersExplorer",
     "exercise",
+    "hunt",
     "stderr_of_children",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import random
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,11 +155,13 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _card(topic: str, entry: dict[str, Any]) -> Card:
-    choices = tuple(
+    choices = [
         Choice(choice["text"], choice.get("right", False), choice["because"])
         for choice in entry.get("choices", ())
-    )
-    card = Card(**{**entry, "topic": topic, "choices": choices})
+    ]
+    # The files have the right choice first; asked like that, its place would give it away.
+    random.Random(f"choices of {entry['name']}").shuffle(choices)
+    card = Card(**{**entry, "topic": topic, "choices": tuple(choices)})
     right = sum(choice.right for choice in choices)
     if card.form not in FORMS or card.level not in LEVELS:
         raise ValueError(f"card {card.name!r} has form {card.form!r} and level {card.level!r}")

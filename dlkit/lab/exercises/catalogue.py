@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
+from dlkit.lab.cards import load
 from dlkit.lab.exercises import contract, parsons
+
+TITLE_WIDTH = 70
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,10 @@ class Entry:
 def entries() -> list[Entry]:
     """Return all entries, by kind and topic.
 
-    >>> sorted({entry.kind for entry in entries()} & {"coding", "parsons"})
-    ['coding', 'parsons']
+    >>> sorted({entry.kind for entry in entries()})
+    ['bug-hunt', 'card', 'coding', 'parsons']
     """
-    return [*_coding(), *_parsons()]
+    return [*_coding(), *_hunts(), *_cards(), *_parsons()]
 
 
 def _coding() -> list[Entry]:
@@ -40,6 +44,21 @@ def _coding() -> list[Entry]:
     return [Entry("coding", e.name, e.topic, e.level, e.texts().title) for e in found]
 
 
+def _hunts() -> list[Entry]:
+    found = [contract.find(name) for name in contract.names(contract.HUNTS)]
+    return [Entry("bug-hunt", e.name, e.topic, e.level, e.texts().title) for e in found]
+
+
+def _cards() -> list[Entry]:
+    return [
+        Entry("card", c.name, c.topic, c.level, _shortened(c.question)) for c in load().values()
+    ]
+
+
 def _parsons() -> list[Entry]:
     found = [parsons.find(name) for name in parsons.names()]
     return [Entry("parsons", p.name, p.topic, p.level, p.title) for p in found]
+
+
+def _shortened(text: str) -> str:
+    return textwrap.shorten(text, TITLE_WIDTH, placeholder=" ...")

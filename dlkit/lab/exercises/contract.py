@@ -235,13 +235,16 @@ def _texts(topic: str, name: str, language: str) -> Texts:
     if not path.exists():
         path = HERE / topic / f"{name}.en.toml"
     read = tomllib.loads(path.read_text(encoding="utf-8"))
+    symptoms = [Symptom(**symptom) for symptom in read.get("symptoms", ())]
+    # The files have the right symptom first; asked like that, its place would give it away.
+    random.Random(f"the choices of {name}").shuffle(symptoms)
     return Texts(
         title=read["title"],
         statement=read["statement"].strip(),
         hints=tuple(read["hints"]),
         properties=read.get("properties", {}),
         mistakes=read["mistakes"],
-        symptoms=tuple(Symptom(**symptom) for symptom in read.get("symptoms", ())),
+        symptoms=tuple(symptoms),
     )
 
 

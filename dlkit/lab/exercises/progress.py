@@ -117,13 +117,15 @@ class Progress:
             Its path.
         """
         target = Path(path)
-        _replace(target, json.dumps([asdict(event) for event in self.events()], indent=1))
+        write_whole(target, json.dumps([asdict(event) for event in self.events()], indent=1))
         return target
 
     def delete(self) -> None:
-        """Forget everything, files that were set aside included."""
+        """Forget everything, interviews and files that were set aside included."""
+        folder = self.path.parent
         with self._locked():
-            for path in [self.path, *self.path.parent.glob("progress.jsonl.corrupt-*")]:
+            kept = [*folder.glob("progress.jsonl.corrupt-*"), *folder.glob("interviews/*.*")]
+            for path in [self.path, *kept]:
                 path.unlink(missing_ok=True)
 
     def _ends_a_line(self) -> bool:
@@ -136,7 +138,7 @@ class Progress:
         while (aside := self.path.with_name(f"{self.path.name}.corrupt-{number}")).exists():
             number += 1
         shutil.copy2(self.path, aside)
-        _replace(self.path, b"".join(line + b"\n" for line in good).decode())
+        write_whole(self.path, b"".join(line + b"\n" for line in good).decode())
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -160,7 +162,7 @@ def _event(line: bytes) -> Event | None:
     return event if right and event.kind in KINDS and event.event in EVENTS else None
 
 
-def _replace(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is the old or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
