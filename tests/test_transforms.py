@@ -13,8 +13,9 @@ from worker_cases import WAYS
 import dlkit
 from dlkit.cache import MemoryCache
 from dlkit.datasets import Subset, TensorDataset, TransformDataset, digits
-from dlkit.plots.augmentation import accuracy_bars, cost_bars, version_grid
+from dlkit.plots.augmentation import cost_bars
 from dlkit.plots.style import png
+from dlkit.randomness import get_rng_state
 from dlkit.trainer import Callback, Trainer
 from dlkit.transforms import (
     BatchTransformDataset,
@@ -292,12 +293,28 @@ def test_cost_nonsense_is_refused():
         measure_costs(abs, [1], repeats=0)
 
 
-def test_show_draws_originals_and_versions_and_gives_the_generator_back():
-    torch.manual_seed(1)
-    expected = torch.rand(1)
-    torch.manual_seed(1)
+def test_show_seeds_every_global_generator_and_puts_it_back():
+    pair = TensorDataset(torch.zeros(2, 1, 4, 4))
+    torch.manual_seed(1), random.seed(1), np.random.seed(1)  # noqa: NPY002
+    before = get_rng_state()
+    drawn = {seed: [] for seed in (0, 1)}
+    for seed in (0, 0, 1):
+        seen = drawn[seed]
+        show(pair, lambda x, seen=seen: seen.append(Everything()(x)) or seen[-1], seed=seed)
+    assert_same(get_rng_state(), before)
+    assert_same(drawn[0][:12], drawn[0][12:])
+    assert len({float(x[0, 0, 0]) for x in (*drawn[0][:12], *drawn[1])}) == 24
+
+
+def test_show_puts_the_generators_back_after_an_error():
+    before = get_rng_state()
+    with pytest.raises(ZeroDivisionError):
+        show(images(), lambda x: 1 / 0)
+    assert_same(get_rng_state(), before)
+
+
+def test_show_draws_originals_and_versions():
     picture = show(digits(), lambda x: x * torch.rand(1), images=2, versions=3)
-    assert torch.equal(torch.rand(1), expected)
     assert picture.caption == "2 samples, 3 versions of each; 0 of 6 versions equal their original"
     assert len(picture.axes) == 8
     assert len(png(picture)) > 3000
@@ -306,15 +323,5 @@ def test_show_draws_originals_and_versions_and_gives_the_generator_back():
         show(digits(), abs, images=0)
     with pytest.raises(ValueError, match="dataset must hold at least one sample"):
         show([], abs)
-
-
-def test_pictures_refuse_what_they_cannot_draw():
-    with pytest.raises(ValueError, match="rows must hold"):
-        version_grid([])
-    with pytest.raises(ValueError, match=r"\[1 or 3, H, W\]"):
-        version_grid([[torch.zeros(2, 4, 4)]])
-    with pytest.raises(ValueError, match="costs must hold"):
-        cost_bars([])
-    with pytest.raises(ValueError, match="accuracies must hold"):
-        accuracy_bars({"plain": []})
-    assert "plain 85.0 % (7.1)" in accuracy_bars({"plain": [0.8, 0.9]}).caption
+    with pytest.raises(ValueError, match="seed must be an integer of 0 or more, but got -1"):
+        show(digits(), abs, seed=-1)

@@ -57,8 +57,8 @@ class GradientNoiseScale:
         >>> scale = GradientNoiseScale()
         >>> scale.add([torch.tensor([3.0, 1.0])], 8)
         >>> scale.add([torch.tensor([3.0, -1.0])], 8)
-        >>> round(scale.value, 3)
-        1.778
+        >>> round(scale.value, 3)  # |G|^2 = 8, S = 16
+        2.0
     """
 
     def __init__(self, decay: float = 0.95) -> None:
