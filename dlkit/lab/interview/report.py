@@ -55,23 +55,31 @@ class Report(Shown):
         return self._html
 
 
-def text_of(question: Question, language: str = "en") -> str:
-    """Return all that a question shows, in the exercises' little Markdown."""
+def text_of(question: Question, language: str = "en", *, whole: bool = True) -> str:
+    """Return what a question shows, in the exercises' little Markdown.
+
+    Args:
+        question: Which one.
+        language: Of the text.
+        whole: Whether code to write and answers to choose from belong to it; where they stand in
+            fields of their own, they do not.
+    """
     say = texts(language)["say"]
     if question.kind == "follow-up":
         return question.text
     if question.kind == "card":
         card = load(language)[question.name]
+        if card.form == "choice" and not whole:
+            return card.question.strip()
         return repr(card).replace("\n- ", "\n\n- ", 1)
     exercise = find(question.name)
     own = exercise.texts(language)
-    parts = [own.title + ".", own.statement, f"```\n{exercise.stub}```"]
-    if question.kind == "bug-hunt":
-        parts.append(say["hunt_ask"])
-        parts.append("\n".join(f"- {symptom.text}" for symptom in own.symptoms))
-    else:
-        parts.append(say["code_ask"])
-    return "\n\n".join(parts)
+    ask: str = say["hunt_ask" if question.kind == "bug-hunt" else "code_ask"]
+    parts = [own.title + ".", own.statement]
+    if not whole:
+        return "\n\n".join([*parts, ask])
+    symptoms = "\n".join(f"- {symptom.text}" for symptom in own.symptoms)
+    return "\n\n".join([*parts, f"```\n{exercise.stub}```", ask, symptoms]).strip()
 
 
 def status(record: Record, remaining: float) -> str:
