@@ -86,7 +86,7 @@ def test_a_hunt_shows_its_code_its_symptoms_and_how_it_goes_wrong(fixed_rank):
     text = repr(fixed_rank)
     assert isinstance(fixed_rank, Hunt)
     assert "rank=0" in text
-    assert "- 1: All ranks train on the same part" in text
+    assert ": All ranks train on the same part" in text
     assert "the share of the first one" not in text
     seen = fixed_rank.see()
     assert "the share of the first one" in seen.message

@@ -59,8 +59,8 @@ print("the post-test asks the same:", set(before.cards) == set(after.cards))
 # Some wrong answers are so common that interviewers ask for them. Each is the choice of a card, and
 # the card's code refutes it.
 #
-# **Predict.** `num_workers=1` and `num_workers=0`: is there a difference, and what is it? And does a
-# `DistributedSampler` ever give a sample to two ranks?
+# **Predict.** `num_workers=1` and `num_workers=0`: is there a difference, and what is it? And does
+# a `DistributedSampler` ever give a sample to two ranks?
 
 # %%
 worker = deck.card("num-workers-one")

@@ -40,13 +40,8 @@ class AnswerFields(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         """Put a question and an empty answer, or the draft of one, into the fields."""
         self.choices.options = ()
         if question.kind == "card":
-            card = load(self._language)[question.name]
-            shown = report.text_of(question, self._language)
-            if card.form == "choice":
-                shown = card.question.strip()
-                self.choices.options = [(c.text, n) for n, c in enumerate(card.choices)]
-        else:
-            shown = report.text_of(question, self._language)
+            options = load(self._language)[question.name].choices
+            self.choices.options = [(choice.text, n) for n, choice in enumerate(options)]
         if question.kind in ("coding", "bug-hunt"):
             exercise = find(question.name)
             symptoms = exercise.texts(self._language).symptoms
@@ -54,7 +49,7 @@ class AnswerFields(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
             self.code.value = draft or exercise.stub
         self.choices.index = None
         self.words.value = draft
-        self.question.value = to_html(shown)
+        self.question.value = to_html(report.text_of(question, self._language, whole=False))
 
     def shown_for(self, question: Question, buttons: Mapping[str, Any]) -> list[Any]:
         """Return the fields and buttons for a question, in the order of the tab key."""

@@ -208,8 +208,9 @@ class Interview(Timed):
             if self._ended():
                 return Feedback(None, self._say["over"], True)
             current.skipped = not current.attempts
+            said = self._say["skipped" if current.skipped else "onward"]
             self._next()
-            return Feedback(None, self._say["skipped"], True)
+            return Feedback(None, said, True)
 
     def _open_question(self) -> Answer:
         if self.state == PAUSED:

@@ -18,6 +18,7 @@ from dlkit.lab.cards import load
 from dlkit.lab.exercises import find
 from dlkit.lab.exercises.progress import write_whole
 from dlkit.lab.exercises.task import Shown
+from dlkit.lab.exercises.task import to_html as to_html_text
 from dlkit.lab.interview.questions import Question
 from dlkit.lab.interview.record import Answer, Record, texts
 
@@ -34,7 +35,8 @@ class Part:
     """A piece of the report.
 
     Args:
-        form: "title", "heading", "question", "label", "text", "literal", "table" or "list".
+        form: "title", "heading", "question", "label", "text", "asked", "literal", "table"
+            or "list".
         text: What it says.
         rows: Of a table, the first being its header; of a list, one cell a row.
     """
@@ -55,23 +57,31 @@ class Report(Shown):
         return self._html
 
 
-def text_of(question: Question, language: str = "en") -> str:
-    """Return all that a question shows, in the exercises' little Markdown."""
+def text_of(question: Question, language: str = "en", *, whole: bool = True) -> str:
+    """Return what a question shows, in the exercises' little Markdown.
+
+    Args:
+        question: Which one.
+        language: Of the text.
+        whole: Whether code to write and answers to choose from belong to it; where they stand in
+            fields of their own, they do not.
+    """
     say = texts(language)["say"]
     if question.kind == "follow-up":
         return question.text
     if question.kind == "card":
         card = load(language)[question.name]
+        if card.form == "choice" and not whole:
+            return card.question.strip()
         return repr(card).replace("\n- ", "\n\n- ", 1)
     exercise = find(question.name)
     own = exercise.texts(language)
-    parts = [own.title + ".", own.statement, f"```\n{exercise.stub}```"]
-    if question.kind == "bug-hunt":
-        parts.append(say["hunt_ask"])
-        parts.append("\n".join(f"- {symptom.text}" for symptom in own.symptoms))
-    else:
-        parts.append(say["code_ask"])
-    return "\n\n".join(parts)
+    ask: str = say["hunt_ask" if question.kind == "bug-hunt" else "code_ask"]
+    parts = [own.title + ".", own.statement]
+    if not whole:
+        return "\n\n".join([*parts, ask])
+    symptoms = "\n".join(f"- {symptom.text}" for symptom in own.symptoms)
+    return "\n\n".join([*parts, f"```\n{exercise.stub}```", ask, symptoms]).strip()
 
 
 def status(record: Record, remaining: float) -> str:
@@ -192,11 +202,11 @@ def _question(place: int, answer: Answer, language: str) -> Iterator[Part]:
         count, seconds = answer.attempts, answer.run_seconds
         about += "; " + say["attempts"].format(count=count, seconds=seconds)
     yield Part("text", about + ".")
-    yield Part("literal", text_of(question, language))
+    yield Part("asked", text_of(question, language))
     if answer.diagnosis:
         yield Part("label", say["diagnosis"])
         yield Part("literal", answer.diagnosis)
-    if answer.given:
+    if answer.given.strip():
         yield Part("label", say["yours"])
         yield Part("literal", answer.given)
     else:
@@ -227,7 +237,7 @@ def to_markdown(record: Record) -> str:
             blocks.append("\n".join(lines))
         elif part.form == "list":
             blocks.append("\n".join(f"- {head}: `{items}`" for head, items in part.rows))
-        elif part.form == "literal":
+        elif part.form in ("literal", "asked"):
             longest = max(map(len, re.findall(r"`+", part.text)), default=0)
             fence = "`" * max(3, longest + 1)
             blocks.append(f"{fence}text\n{part.text.strip()}\n{fence}")
@@ -262,6 +272,8 @@ def to_html(record: Record) -> str:
                 for head, items in part.rows
             ]
             blocks.append(f"<ul>{''.join(items)}</ul>")
+        elif part.form == "asked":
+            blocks.append(f"<blockquote>{to_html_text(part.text)}</blockquote>")
         else:
             tag = tags.get(part.form, "pre")
             blocks.append(f"<{tag}>{html.escape(part.text.strip())}</{tag}>")
