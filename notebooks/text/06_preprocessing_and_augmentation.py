@@ -276,9 +276,10 @@ print("moving adds more than two points:", gains["moved"] > 0.02)
 print("mirroring does not:", gains["mirrored"] < 0.02)
 
 # %% [markdown]
-# **Investigate.** The same hundred images, moved, are worth several points; mirrored, they are worth
-# nothing, or do harm. Three runs give a mean and a spread, and the bars must be apart before you
-# believe in a difference. Each seed draws other images, so the spread holds the luck of the draw as well.
+# **Investigate.** The same hundred images, moved, are worth several points; mirrored, they are
+# worth nothing, or do harm. Three runs give a mean and a spread, and the bars must be apart before
+# you believe in a difference. Each seed draws other images, so the spread holds the luck of the
+# draw as well.
 #
 # **Modify.** Use `epochs=15`. Why does augmentation help less, or harm? What of all 1,442 images?
 #
