@@ -33,8 +33,8 @@ from dlkit.samplers.orders import (
 )
 from dlkit.samplers.plan import ShardPlan, plan_of, shard_plan
 from dlkit.samplers.readers import Reader, ShardedIterable, this_reader
-from dlkit.samplers.sharded import ShardedBatchSampler, ShardedSampler
 from dlkit.samplers.resizable import ResizableBatchSampler
+from dlkit.samplers.sharded import ShardedBatchSampler, ShardedSampler
 
 __all__ = [
     "BatchSampler",
