@@ -77,8 +77,9 @@ apart = hunt("labels_apart", progress=scratch)
 apart
 
 # %%
-torn = [sum(y == 100 + x for x, y in find("labels_apart").broken([*range(5)], [*range(100, 105)], s))
-        for s in range(1000)]  # fmt: skip
+shuffled_apart = find("labels_apart").broken
+pairs = [shuffled_apart([*range(5)], [*range(100, 105)], seed) for seed in range(1000)]
+torn = [sum(label == 100 + feature for feature, label in drawn) for drawn in pairs]
 print("pairs that belong together, on average:", round(sum(torn) / len(torn)))
 print(apart.see().message.splitlines()[-1].strip())
 
@@ -146,9 +147,9 @@ for world_size in (1, 2, 3, 4):
 # Workers and ranks run the same code with other numbers. Whoever forgets to pass the numbers on
 # gets the same work several times over.
 #
-# **Predict.** Four ranks, eight samples, and `rank=0` written down as a constant. How many different
-# samples does the whole training see? And two epochs without `set_epoch`: how many different
-# orders?
+# **Predict.** Four ranks, eight samples, and `rank=0` written down as a constant. How many
+# different samples does the whole training see? And two epochs without `set_epoch`: how many
+# different orders?
 
 # %%
 seen = [tuple(find("fixed_rank").broken(8, rank, 4)) for rank in range(4)]
@@ -224,16 +225,16 @@ frozen.see()
 # %% [markdown]
 # ## Check yourself
 #
-# 1. A training run reports 97 % in training, and 95 % or 96 % in testing, depending on the number of
-#    GPUs. Where do you look?
+# 1. A training run reports 97 % in training, and 95 % or 96 % in testing, depending on the number
+#    of GPUs. Where do you look?
 # 2. Loss falls, accuracy stays at that of guessing. Which three lines do you print first?
 # 3. A colleague's worker seeds are `seed * (worker + 1)`. Which seed makes all workers alike?
 #
 # <details><summary>Answers</summary>
 #
-# (1) At padding in the evaluation's sampler, and at means over ranks. (2) One sample with its label,
-# before collating, after collating, and as the model gets it. (3) Seed 0, the one that everybody
-# uses.
+# (1) At padding in the evaluation's sampler, and at means over ranks. (2) One sample with its
+# label, before collating, after collating, and as the model gets it. (3) Seed 0, the one that
+# everybody uses.
 #
 # </details>
 
