@@ -23,10 +23,10 @@ EXAMPLES = """\
 examples:
   dlkit live digits
   dlkit live digits --rate 1000 --objective 0.03 --seconds 20
-  dlkit live digits --ramp            the rate doubles every 5 seconds
-  dlkit live digits --fixed 64        batches of 64, however long they take to fill
+  dlkit live digits --ramp
+  dlkit live digits --fixed 64
   dlkit live driving --tolerance 0.03
-  dlkit live driving --planning 0.05 --policy block    a planner that cannot keep up
+  dlkit live driving --planning 0.05 --policy block
 """
 POLICIES = ("block", "drop_oldest", "drop_newest", "sample")
 EVERY = 0.5  # seconds between two readings
