@@ -102,7 +102,8 @@ class LiveDigits:
     Example:
         >>> system = LiveDigits(lambda images: torch.zeros(len(images), 10), rate=500)
         >>> with system:
-        ...     while not system.answered: system.wait(0.05)
+        ...     while not system.answered:
+        ...         _ = system.wait(0.05)
         >>> system.read().stats.counts.exact
         True
     """
