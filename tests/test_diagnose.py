@@ -4,9 +4,7 @@ Costs are sleeps wherever they can be, so that a busy machine makes everything s
 are wide. What cannot be provoked without special hardware is a profile whose facts are exchanged.
 """
 
-import contextlib
 import dataclasses
-import functools
 import time
 
 import numpy as np
@@ -157,23 +155,6 @@ def first(profile):
 FORK = {"multiprocessing_context": "fork"}
 
 
-def measured(test):
-    """Let a test that measures a real run have three of them.
-
-    Whoever else takes the cores just then makes another loader of it; a fault must be found, and
-    health be seen, in a run that was left alone.
-    """
-
-    @functools.wraps(test)
-    def run(*arguments, **named):
-        for _ in range(2):
-            with contextlib.suppress(AssertionError):
-                return test(*arguments, **named)
-        return test(*arguments, **named)
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def healthy():
     """Two workers, which live on, keep ahead of training, and one would not; calmest of three."""
@@ -188,7 +169,6 @@ def test_a_healthy_loader_is_told_that_training_sets_the_pace_and_nothing_else(h
     assert "waits" in diagnosis.verdict
 
 
-@measured
 def test_no_workers(healthy):
     found = first(seen(Sleepy(0.004), step=rest(0.03)))
     assert found.name == "no_workers"
@@ -196,14 +176,12 @@ def test_no_workers(healthy):
     assert "num_workers=" in found.code
 
 
-@measured
 def test_too_few_workers():
     found = first(seen(Sleepy(0.01), step=rest(0.005), num_workers=1, **FORK))
     assert found.name == "too_few_workers"
     assert found.gain > 1
 
 
-@measured
 def test_too_many_workers():
     profile = seen(Sleepy(0.0005), step=rest(0.15), num_workers=6, persistent_workers=True, **FORK)
     found = first(profile)
@@ -211,18 +189,15 @@ def test_too_many_workers():
     assert found.memory > 0
 
 
-@measured
 def test_compute_bound():
     profile = seen(Sleepy(0.0005), step=rest(0.12), num_workers=1, persistent_workers=True, **FORK)
     assert first(profile).name == "compute_bound"
 
 
-@measured
 def test_compute_bound_is_silent_where_training_waits():
     assert faults_speed.compute_bound(seen(Sleepy(0.004), step=rest(0.01))) is None
 
 
-@measured
 def test_input_bound():
     cores = machine_facts().cores
     workers = max(2, int(cores))
@@ -233,7 +208,6 @@ def test_input_bound():
     assert found.gain > 0.3
 
 
-@measured
 def test_a_serial_transform_is_named():
     found = first(seen(Transformed(0.005), num_workers=8, **FORK))
     assert found.name == "serial_transform"
@@ -241,20 +215,17 @@ def test_a_serial_transform_is_named():
     assert "Fast" in found.evidence
 
 
-@measured
 def test_per_sample_reads():
     profile = seen(InMemory(), batch_size=256, steps=12)
     assert first(profile).name == "per_sample_reads"
 
 
-@measured
 def test_rows_that_are_read_at_once_are_no_per_sample_reads():
     rows = dlkit.TensorDataset(torch.zeros(4_096, 16))
     profile = seen(rows, batch_size=256, steps=12, kind=dlkit.DataLoader)
     assert faults_data.per_sample_reads(profile) is None
 
 
-@measured
 def test_small_files(tmp_path):
     cores = int(machine_facts().cores)
     profile = seen(Files(tmp_path), step=rest(0.0005), num_workers=4 * cores,
@@ -262,7 +233,6 @@ def test_small_files(tmp_path):
     assert first(profile).name == "small_files"
 
 
-@measured
 def test_skewed_samples_with_their_indices():
     uneven = Sleepy(lambda index: 0.15 if index % 16 == 5 else 0.0005)
     profile = seen(uneven, step=rest(0.001), num_workers=8, persistent_workers=True,
@@ -272,7 +242,6 @@ def test_skewed_samples_with_their_indices():
     assert all(index % 16 == 5 for index, _ in profile.slowest(3))
 
 
-@measured
 def test_slow_collate():
     profile = seen(Sleepy(0.004), collate_fn=slow_joining, num_workers=8, **FORK)
     found = first(profile)
@@ -280,13 +249,11 @@ def test_slow_collate():
     assert "slow_joining" in found.what
 
 
-@measured
 def test_unbalanced_workers():
     profile = seen(OneSided(), num_workers=4, steps=45, batch_size=8, **FORK)
     assert "unbalanced_workers" in diagnose(profile).names[:2]
 
 
-@measured
 def test_no_persistent_workers():
     workers = 4 * int(machine_facts().cores)
     profile = seen(
@@ -297,14 +264,12 @@ def test_no_persistent_workers():
     assert profile.saw_epoch_end
 
 
-@measured
 def test_tiny_batches():
     profile = seen(InMemory(), step=rest(0.0), batch_size=1, num_workers=2, steps=400,
                    persistent_workers=True, **FORK)  # fmt: skip
     assert first(profile).name == "tiny_batches"
 
 
-@measured
 def test_prefetch_too_small():
     uneven = Sleepy(lambda index: 0.12 if index % 8 == 0 else 0.0)
     profile = seen(uneven, step=rest(0.03), batch_size=1, num_workers=2, prefetch_factor=1,
@@ -312,7 +277,6 @@ def test_prefetch_too_small():
     assert faults_speed.prefetch_too_small(profile) is not None
 
 
-@measured
 def test_copy_on_write():
     profile = seen(ManyObjects(), step=rest(0.06), num_workers=1, batch_size=4, steps=24,
                    persistent_workers=True, **FORK)  # fmt: skip
@@ -387,7 +351,6 @@ def test_findings_come_with_everything_a_reader_needs(healthy, large_batches):
         assert found.promise
 
 
-@measured
 def test_a_risk_to_the_run_comes_before_any_gain():
     profile = on(seen(Sleepy(0.01), step=rest(0.005), num_workers=1, **FORK), open_files=1)
     names = diagnose(profile).names
@@ -395,7 +358,6 @@ def test_a_risk_to_the_run_comes_before_any_gain():
     assert "too_few_workers" in names
 
 
-@measured
 def test_gains_fall_from_one_finding_to_the_next():
     findings = diagnose(seen(Sleepy(0.01, length=64), step=rest(0.005), num_workers=1, **FORK))
     gains = [finding.gain for finding in findings]
