@@ -77,7 +77,9 @@ class Server:
     """A mirror on this machine; `faults` says for a file what to do instead of sending it."""
 
     def __init__(self, files: dict[str, bytes]):
-        self.packed = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
+        self.packed = {
+            f"{name}.gz": gzip.compress(content, mtime=0) for name, content in files.items()
+        }
         self.checksums = {
             name.removesuffix(".gz"): hashlib.md5(content).hexdigest()
             for name, content in self.packed.items()
@@ -160,7 +162,7 @@ def test_files_may_be_packed_or_not_and_lie_in_the_folder_or_in_mnist_raw(
     expected = mnist(write(tmp_path / "expected", tiny_set()))
     files = tiny_set()
     if packed:
-        files = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
+        files = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in files.items()}
     write(tmp_path / "data" / place, files)
     assert same(mnist(kind(tmp_path / "data")), expected)
 

@@ -10,8 +10,8 @@ Any NumPy reads the columns: `np.load(file, mmap_mode="r")`. The folder is repla
 `index.json`: the columns of a new version have other names and are there before it.
 """
 
-import io
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +24,6 @@ from dlkit.storage.dataset import ColumnReader
 from dlkit.storage.files import (
     Bytes,
     Header,
-    attempt,
     checksum,
     corrupt,
     map_file,
@@ -37,6 +36,14 @@ from dlkit.storage.schema import Field
 INDEX = "index.json"
 INDEX_LIMIT = 1 << 24  # bytes; a longer one is none
 HEADER_LIMIT = 1 << 16  # of a .npy file
+
+# The header of a .npy file as NumPy writes it, to the end of its line. `np.lib.format` evaluates it
+# as Python, which CPython 3.11 and 3.12 cannot do in two threads at once without failing at times.
+NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '([!-&(-~]+)', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:[0-9]+, ?)*[0-9]*)\), \} *\n",
+    re.DOTALL,
+)
 
 
 def recognises(head: bytes) -> bool:
@@ -209,25 +216,21 @@ def _parse(
     path: Path, mapped: Bytes, dtype: np.dtype[Any], rows: int | None, shape: tuple[int, ...]
 ) -> npt.NDArray[Any]:
     """Return the array in a `.npy` file, which must have this type and shape."""
-    stream = io.BytesIO(mapped[:HEADER_LIMIT].tobytes())
-
-    def parse() -> Any:
-        np.lib.format.read_magic(stream)
-        return np.lib.format.read_array_header_1_0(stream)
-
-    # The header is a Python expression, and may be wrong in any way.
-    found, fortran, kind = attempt(path, "its header is damaged", parse, Exception)
-    said = (*found,)
-    expected = (said[0] if rows is None and said else rows, *shape)
-    if fortran or kind != dtype or said != expected:
-        raise corrupt(path, f"it holds {kind} of shape {said}, but the index says {dtype} of "
-                      f"{expected}")  # fmt: skip
+    found = NPY_HEADER.match(mapped[:HEADER_LIMIT].tobytes())
+    if found is None:
+        raise corrupt(path, "its header is damaged")
+    kind, fortran, said = (part.decode() for part in found.groups())
+    shape_said = tuple(int(side) for side in said.split(",") if side.strip())
+    expected = (shape_said[0] if rows is None and shape_said else rows, *shape)
+    if fortran == "True" or kind != dtype.str or shape_said != expected:
+        raise corrupt(path, f"it holds {kind} of shape {shape_said}, but the index says "
+                      f"{dtype.str} of {expected}")  # fmt: skip
     size = dtype.itemsize
-    for side in said:
+    for side in shape_said:
         size *= side  # Python's integers do not overflow
-    if stream.tell() + size != len(mapped):
+    if found.end() + size != len(mapped):
         raise corrupt(
-            path, f"its header announces {size} bytes of values, but {len(mapped) - stream.tell()} "
+            path, f"its header announces {size} bytes of values, but {len(mapped) - found.end()} "
             "are there"
         )  # fmt: skip
-    return mapped[stream.tell() :].view(dtype).reshape(said)
+    return mapped[found.end() :].view(dtype).reshape(shape_said)

@@ -123,9 +123,9 @@ def open_reader(path: Path) -> RecordReader:
     """
     library("google_crc32c")
     mapped = map_file(path)
-    index, known = _read_index(path, mapped)
-    if index is None:
-        index = _scan(path, mapped)
+    listed = _read_index(path)
+    known = listed is not None and _end(listed) == len(mapped)
+    index = listed if known and listed is not None else _scan(path, mapped)
     if not len(index):
         if not known:
             raise corrupt(path, f"it is empty, and there is no {index_path(path).name} that says "
@@ -137,6 +137,13 @@ def open_reader(path: Path) -> RecordReader:
         raise corrupt(path, str(error), 0) from None
     about = first.pop(HEADER, None)
     if about is None:
+        if listed is not None and not known and np.array_equal(listed[: len(index)], index):
+            raise corrupt(
+                path,
+                f"it is truncated: its index {index_path(path).name} names records up to byte "
+                f"{_end(listed)}, but it has {len(mapped)}",
+                len(index),
+            )
         header = Header(_foreign_schema(path, first), len(index), token="")
         return RecordReader(path, header, _decoder(mapped, index, header.schema, foreign=True))
     if about[0] != BYTES or len(about[1]) != 1:
@@ -148,31 +155,24 @@ def open_reader(path: Path) -> RecordReader:
     return RecordReader(path, header, _decoder(mapped, index, header.schema, foreign=False))
 
 
-def _read_index(path: Path, mapped: Bytes) -> tuple[IndexArray | None, bool]:
-    """Return the places of the records, if there is an index of this very file."""
+def _read_index(path: Path) -> IndexArray | None:
+    """Return the places of the records, if there is an index that can be true.
+
+    It may be of a file that has just been replaced, or will be: whether it fits is for the file
+    to say.
+    """
     try:
-        text = index_path(path).read_bytes()
-    except OSError:
-        return None, False
-    try:
-        places = np.array(text.split(), np.int64).reshape(-1, 2)
-    except ValueError:
-        return None, False
+        places = np.array(index_path(path).read_bytes().split(), np.int64).reshape(-1, 2)
+    except (OSError, ValueError, OverflowError):
+        return None
     starts, sizes = places[:, 0], places[:, 1]
-    if (sizes < AROUND).any() or (sizes > len(mapped)).any():
-        return None, False
-    ends = np.cumsum(sizes)
-    if not np.array_equal(starts, ends - sizes):
-        return None, False
-    end = int(ends[-1]) if len(ends) else 0
-    if end > len(mapped):
-        raise corrupt(
-            path,
-            f"it is truncated: its index {index_path(path).name} names records up to byte {end}, "
-            f"but it has {len(mapped)}",
-            int(np.searchsorted(ends, len(mapped), side="right")),
-        )
-    return (places, True) if end == len(mapped) else (None, False)
+    if (sizes < AROUND).any() or not np.array_equal(starts, np.cumsum(sizes) - sizes):
+        return None
+    return places
+
+
+def _end(index: IndexArray) -> int:
+    return int(index[-1].sum()) if len(index) else 0
 
 
 def _scan(path: Path, mapped: Bytes) -> IndexArray:

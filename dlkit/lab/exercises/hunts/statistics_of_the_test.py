@@ -19,7 +19,7 @@ def broken(train: list[float], test: list[float]) -> list[float]:
     return [float(x) for x in normalised]
 
 
-def test_statistics(train: list[float], test: list[float]) -> list[float]:
+def statistics_of_the_test(train: list[float], test: list[float]) -> list[float]:
     values = np.array(train)
     normalised = (np.array(test) - values.mean()) / values.std()
     return [float(x) for x in normalised]
@@ -61,7 +61,7 @@ def _oracle(train: list[float], test: list[float]) -> Any:
 
 EXERCISE = Exercise(
     level=1,
-    reference=test_statistics,
+    reference=statistics_of_the_test,
     broken=broken,
     alternatives=(_by_statistics, _by_torch),
     mistakes=(broken, _by_itself, _only_centred, _by_the_variance),
