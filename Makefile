@@ -25,7 +25,7 @@ help: ## this list
 	@echo
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
 
-lab: env ## open JupyterLab on the first notebook (PORT=8899, NO_BROWSER=1)
+lab: env ## open JupyterLab on your copies of the notebooks (PORT=8899, NO_BROWSER=1)
 	@$(BIN)/dlkit lab $(if $(PORT),--port $(PORT)) $(if $(NO_BROWSER),--no-browser)
 
 # ---- the environment -------------------------------------------------------------------------

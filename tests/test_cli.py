@@ -12,7 +12,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import psutil
 import pytest
@@ -113,8 +112,8 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(taken_port):
         lab.choose_port(taken_port)
 
 
-def test_lab_on_a_taken_port_says_so_and_fails(taken_port, monkeypatch, capsys):
-    monkeypatch.setattr(lab, "find_project", lambda: Path())
+def test_lab_on_a_taken_port_says_so_and_fails(taken_port, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
     assert main(["lab", "--port", str(taken_port), "--no-browser"]) == 1
     assert "Name another one" in capsys.readouterr().err
 
@@ -124,11 +123,6 @@ def test_the_usual_port_gives_way_to_a_free_one_when_it_is_taken(taken_port, mon
     chosen = lab.choose_port(None)
     assert chosen != taken_port
     assert lab.is_free(chosen)
-
-
-def test_without_notebooks_lab_says_where_they_are(tmp_path):
-    with pytest.raises(FileNotFoundError, match="in the project's checkout"):
-        lab.find_project(tmp_path)
 
 
 def test_the_token_is_not_on_the_command_line(monkeypatch, tmp_path):
@@ -165,13 +159,16 @@ def careless_settings(tmp_path):
 
 
 def test_lab_asks_for_its_token_and_listens_on_loopback_alone_whatever_the_settings(
-    careless_settings,
+    careless_settings, tmp_path
 ):
     careless_settings.pop("JUPYTER_TOKEN", None)
-    port = lab.choose_port(None)
+    with socket.socket() as probe:
+        probe.bind((lab.HOST, 0))
+        port = probe.getsockname()[1]
     server = subprocess.Popen(
         [sys.executable, "-m", "dlkit", "lab", "--no-browser", "--port", str(port)],
         env=careless_settings,
+        cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -186,13 +183,13 @@ def test_lab_asks_for_its_token_and_listens_on_loopback_alone_whatever_the_setti
         printed = re.search(r"http://127\.0\.0\.1:(\d+)/(\S+)\?(token=\w+)", "".join(lines))
         assert printed, "".join(lines)
         assert int(printed[1]) == port
-        assert printed[2] == "lab/tree/notebooks/00_start_here.ipynb"
+        assert printed[2] == "lab/tree/00_start_here.ipynb"
         wait_until_it_answers(server, port)
         home = f"http://127.0.0.1:{port}"
         assert status(f"{home}/api/status?{printed[3]}") == 200
         assert status(f"{home}/api/status") == 403
         assert status(f"{home}/api/status?token=wrong") == 403
-        assert status(f"{home}/api/contents/notebooks/00_start_here.ipynb?{printed[3]}") == 200
+        assert status(f"{home}/api/contents/00_start_here.ipynb?{printed[3]}") == 200
         process = psutil.Process(server.pid)
         assert not any(printed[3].removeprefix("token=") in word for word in process.cmdline())
         family = [process, *process.children(recursive=True)]
