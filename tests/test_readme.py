@@ -1,4 +1,4 @@
-"""What README.md promises is there and works."""
+"""What README.md and CONTRIBUTING.md promise is there and works."""
 
 import doctest
 import re
@@ -19,6 +19,19 @@ def test_its_python_examples_give_what_they_show():
     failed, tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
     assert tried > 10
     assert failed == 0
+
+
+def test_the_examples_for_contributors_give_what_they_show():
+    failed, tried = doctest.testfile(str(ROOT / "CONTRIBUTING.md"), module_relative=False)
+    assert tried >= 5
+    assert failed == 0
+
+
+def test_the_paths_that_contributors_are_sent_to_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"`((?:dlkit|tests|notebooks|benchmarks)/[\w./]*)`", text))
+    assert len(paths) > 8
+    assert [path for path in sorted(paths) if "NN" not in path and not (ROOT / path).exists()] == []
 
 
 def test_its_links_and_pictures_lead_to_files():
