@@ -12,7 +12,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -179,11 +179,12 @@ def _processor() -> str:
     return platform.processor()
 
 
-def report(rows: list[Row], about: Mapping[str, str | int | float], path: Path | None) -> None:
-    """Print the table, and write it as JSON if there is a path."""
+def report(rows: Iterable[Row], about: Mapping[str, str | int | float], path: Path | None) -> None:
+    """Print each row as soon as it is there, and write all as JSON if there is a path."""
     print(", ".join(f"{key} {value}" for key, value in about.items()))
-    workload = None
+    workload, seen = None, []
     for row in rows:
+        seen.append(row)
         if row.workload != workload:
             workload = row.workload
             print(f"\n{workload}")
@@ -191,11 +192,12 @@ def report(rows: list[Row], about: Mapping[str, str | int | float], path: Path |
         figure = f"{row.median:,.0f}" if row.median >= 100 else f"{row.median:.3g}"
         print(
             f"  {row.candidate:38} {figure:>12} {row.ratio:7.2f} "
-            f"{row.lowest:7.2f} {row.highest:7.2f}   {_verdict(row)}".rstrip()
+            f"{row.lowest:7.2f} {row.highest:7.2f}   {_verdict(row)}".rstrip(),
+            flush=True,
         )
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"machine": about, "rows": [asdict(row) for row in rows]}
+        content = {"machine": about, "rows": [asdict(row) for row in seen]}
         path.write_text(json.dumps(content, indent=2) + "\n")
         print(f"\nwritten to {path}")
 

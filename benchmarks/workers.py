@@ -11,7 +11,7 @@ candidate then has a fresh process, and this one imports no torch, whose pages a
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -136,7 +136,6 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="tiny sizes: see that all of it runs")
     options = parser.parse_args()
-    rows: list[Row] = []
     with TemporaryDirectory() as folder:
         workloads = table(1 if options.quick else options.rounds, options.quick, folder)
         exact = [name for name in workloads if options.only == name]
@@ -152,10 +151,13 @@ def main() -> None:
                 "benchmarks.samples", "write_jpegs", folder=folder,
                 count=64 if options.quick else 2_000,
             )  # fmt: skip
-        for name in chosen:
-            print(f"measuring {name} ...", flush=True)
-            rows += workloads[name]()
-    report(rows, about, options.json)
+
+        def rows() -> Iterator[Row]:
+            for name in chosen:
+                print(f"\nmeasuring {name} ...", flush=True)
+                yield from workloads[name]()
+
+        report(rows(), about, options.json)
 
 
 if __name__ == "__main__":
