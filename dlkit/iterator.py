@@ -7,14 +7,14 @@
 Everything before `__next__` is starting: at the beginning, or in the middle from a saved state.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
+from dlkit.delivery import Delivery
 from dlkit.device import DeviceAhead, can_pin_memory, pin_memory
 from dlkit.epoch import Epoch, Share
 from dlkit.failures import is_fatal
@@ -26,9 +26,8 @@ from dlkit.streams import (
     tell_size,
     with_state,
 )
-from dlkit.trace.recorder import UNTRACED, InlineRecorder, Recorder, Untraced, here
-from dlkit.trace.spans import CODES, clock
-from dlkit.workers import Ahead, Inline, Pool, Position, Result
+from dlkit.trace.recorder import UNTRACED, Untraced
+from dlkit.workers import Ahead, Inline, Pool, Position
 
 if TYPE_CHECKING:
     from dlkit.loader import DataLoader
@@ -43,6 +42,7 @@ class EpochIterator(Generic[Batch]):
         loader: whose dataset, order and workers it uses.
         saved: the state of an `Epoch` to continue.
         recorder: wraps the stages of a batch where they are traced.
+        delivery: takes results of workers to the user; one that does nothing else by default.
     """
 
     def __init__(
@@ -50,13 +50,14 @@ class EpochIterator(Generic[Batch]):
         loader: "DataLoader[Batch]",
         saved: dict[str, Any] | None,
         recorder: Untraced = UNTRACED,
+        delivery: Delivery | None = None,
     ) -> None:
         self._loader = loader
         self._recorder = recorder
         self._lost = False  # the task at hand was interrupted
         self.pool: Pool | None = None
         self._ahead: Ahead | None = None
-        self._delivery = _Delivery(recorder)
+        self._delivery = Delivery() if delivery is None else delivery
         self._numbers: dict[int, int] | None = None  # of tasks, where they are not 0, 1, 2, ...
         self._batches: Iterator[Any]
         if loader.is_iterable:
@@ -252,84 +253,6 @@ class EpochIterator(Generic[Batch]):
         if loader.device is not None:
             batches = DeviceAhead(batches, loader.device, self._recorder)
         self._batches = map(self._delivery.deliver, batches)
-
-
-class TracedIterator(EpochIterator[Batch]):
-    """The same pass, and it notes when the training loop waited, and when it computed.
-
-    Args:
-        loader: whose dataset, order, workers and trace it uses.
-        saved: the state of an `Epoch` to continue.
-        recorder: notes the spans of the thread that iterates.
-    """
-
-    def __init__(
-        self, loader: "DataLoader[Batch]", saved: dict[str, Any] | None, recorder: Recorder
-    ) -> None:
-        self._notes = recorder
-        self._delivered = 0  # when the newest batch was; 0 before the first
-        self._number = -1  # of that batch
-        super().__init__(loader, saved, recorder)
-
-    def __next__(self) -> Batch:
-        asked = clock()
-        if self._delivered:
-            self._notes.note(_COMPUTE, self._number, self._delivered, asked)
-            self._delivered = 0
-        batch = super().__next__()
-        newest = self._delivery.newest
-        self._number = self._number + 1 if newest is None else newest.number
-        self._delivered = clock()
-        self._notes.note(_WAIT, self._number, asked, self._delivered)
-        return batch
-
-
-_WAIT, _COMPUTE = CODES["wait"], CODES["compute"]
-
-
-def traced_pass(
-    loader: "DataLoader[Batch]", saved: dict[str, Any] | None
-) -> "EpochIterator[Batch]":
-    """Return a pass whose stages are noted in the loader's trace."""
-    trace = loader.trace
-    assert trace is not None
-    trace.begin()
-    moves = loader.pin_memory or loader.device is not None
-    inline = not (loader.num_workers or loader.is_iterable or moves)
-    recorder = trace.inline_recorder() if inline else trace.recorder()
-    here.recorder = recorder  # for what notes samples and transforms
-    if isinstance(recorder, InlineRecorder):
-        return EpochIterator(loader, saved, recorder)
-    return TracedIterator(loader, saved, recorder)
-
-
-class _Label(NamedTuple):
-    """Which worker a result is of, and which task of the pass it answers."""
-
-    worker: int
-    number: int
-
-
-class _Delivery:
-    """The results of workers on their last steps to the user.
-
-    It knows nothing of the iterator, which would otherwise be part of a reference cycle: leaving
-    the loop early must end the workers at once, not at some later garbage collection. Nor does it
-    keep the results, whose batches take memory for as long as anybody refers to them.
-    """
-
-    def __init__(self, recorder: Untraced) -> None:
-        self._recorder = recorder
-        self.waiting: deque[_Label] = deque()  # taken from the workers, and not delivered yet
-        self.newest: _Label | None = None  # of the one that was delivered last
-
-    def arrived(self, result: Result) -> Callable[[], Any]:
-        self.waiting.append(_Label(result.worker, result.number))
-        return self._recorder.arrived(result.number, result.get)
-
-    def deliver(self, get: Callable[[], Any]) -> Any:
-        self.newest = self.waiting.popleft()
-        return get()
 
 
 def _call(get: Callable[[], Any]) -> Any:

@@ -29,11 +29,13 @@ from dlkit.checks import check_generator
 from dlkit.collate import default_collate, default_convert
 from dlkit.epoch import Epoch
 from dlkit.failures import SampleError
-from dlkit.iterator import EpochIterator, traced_pass
+from dlkit.iterator import EpochIterator
+from dlkit.loader_state import check_state, loader_state, restore_generators
 from dlkit.samplers import BatchSampler, InfiniteSampler, RandomSampler, SequentialSampler
 from dlkit.samplers.batches import resumable_batches
-from dlkit.samplers.epochs import EpochCounter, with_epoch
+from dlkit.samplers.epochs import EpochCounter
 from dlkit.samplers.foreign import resumable
+from dlkit.traced_pass import traced_pass
 from dlkit.workers import Pool, Sizes, start_pool
 
 if TYPE_CHECKING:
@@ -277,15 +279,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
         """
         if self._resume is not None:
             return dict(self._resume)
-        state = {
-            **self._identity(),
-            "generators": [generator.get_state() for generator in self._generators()],
-            "sampler_epoch": self._epochs.state_dict(self),
-            "epoch": None,
-        }
-        if self._epoch is not None and not self._epoch.finished:
-            state["epoch"] = self._epoch.state_dict()
-        return state
+        return loader_state(self, self._epochs, self._epoch)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next `iter(loader)` continue exactly where `state` was made.
@@ -293,55 +287,10 @@ class DataLoader(torch_data.DataLoader[Batch]):
         Raises:
             ValueError: if the state was made over another dataset, order or batch size.
         """
-        if not isinstance(state, Mapping) or "epoch" not in state:
-            raise ValueError(
-                f"state must be a dictionary made by DataLoader.state_dict(), but got {state!r:.80}"
-            )
-        for key, ours in self._identity().items():
-            if key == "batch_size" and ours and state.get(key) and with_epoch(self) is not None:
-                continue  # ranks that are fewer or more may have larger or smaller batches
-            if state.get(key) != ours:
-                raise ValueError(
-                    f"the state does not fit this DataLoader: it was made with {key} "
-                    f"{state.get(key)!r}, but this one has {ours!r}"
-                )
-        epoch = state["epoch"]
-        if epoch is not None and epoch["order"] is not None:
-            order = self.new_order()
-            order.load_state_dict(epoch["order"])
-            if epoch["early"] and getattr(order, "deals_anew", False):
-                raise ValueError(
-                    f"the state does not fit this DataLoader: batches {epoch['early']} were "
-                    "delivered before their turn (in_order=False), so it can only be continued by "
-                    "as many ranks with batches as large"
-                )
-        generators = self._generators()
-        if len(generators) != len(state["generators"]):
-            raise ValueError(
-                f"the state does not fit this DataLoader: it was made with "
-                f"{len(state['generators'])} generators, but this one has {len(generators)}"
-            )
-        for generator, saved in zip(generators, state["generators"], strict=True):
-            generator.set_state(saved)
+        check_state(self, state)
+        restore_generators(self, state)
         self._epochs.load_state_dict(self, state)
         self._resume = dict(state)
-
-    def _generators(self) -> list[torch.Generator]:
-        """The generators that further passes will draw from: the loader's and its samplers'."""
-        inner = getattr(self.batch_sampler, "sampler", None)
-        owners = [self, self.sampler, self.batch_sampler, inner]
-        found = [getattr(owner, "generator", None) for owner in owners]
-        return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
-
-    def _identity(self) -> dict[str, Any]:
-        """What a saved state and this loader must have in common."""
-        sized = not self.is_iterable and hasattr(self.dataset, "__len__")
-        return {
-            "dataset": type(self.dataset).__name__,
-            "length": len(self.dataset) if sized else None,
-            "batch_size": self.batch_size,
-            "drop_last": self.drop_last,
-        }
 
     def new_order(self) -> Any:
         """Return the tasks of a pass over a map-style dataset, as an order that can be saved."""

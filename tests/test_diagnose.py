@@ -16,6 +16,7 @@ import dlkit
 from dlkit.diagnose import faults_data, faults_limits, faults_speed
 from dlkit.diagnose.facts import machine_facts
 from dlkit.diagnose.findings import Finding, diagnose
+from dlkit.diagnose.gains import gain
 
 
 class Sleepy(Dataset):
@@ -132,6 +133,23 @@ class Files(Dataset):
         time.sleep(0.004)
         with open(self.paths[index % 16], "rb") as file:
             return len(file.read())
+
+
+class Scaled(Dataset):
+    """Large samples with little work, by functions that leave Python's lock."""
+
+    def __init__(self):
+        self.packed = torch.zeros(3, 1024, 1024, dtype=torch.uint8)
+
+    def __len__(self):
+        return 2_000
+
+    def __getitem__(self, index):
+        return self.packed.float().div_(255)
+
+
+def stacked(samples):
+    return torch.stack(samples)
 
 
 def slow_joining(samples):
@@ -327,14 +345,14 @@ def test_unpinned_copies_where_there_is_an_accelerator(large_batches):
     assert faults_speed.unpinned_copies(on(quick, accelerator=False)) is None
 
 
-def test_threads_for_decoding(large_batches):
-    moving = dataclasses.replace(
-        large_batches, lock_share=0.05, has_step=False, seconds=large_batches.seconds / 20
-    )
-    found = faults_data.threads_for_decoding(moving)
-    assert found is not None
+def test_threads_for_decoding():
+    profile = seen(Scaled(), batch_size=2, collate_fn=stacked, num_workers=2,
+                   persistent_workers=True, **FORK)  # fmt: skip
+    found = first(profile)
+    assert found.name == "threads_for_decoding"
+    assert found.gain == pytest.approx(gain(profile, method="thread"))
     assert 'worker_method="thread"' in found.code
-    held = dataclasses.replace(moving, lock_share=0.9)
+    held = dataclasses.replace(profile, lock_share=0.9)
     assert faults_data.threads_for_decoding(held) is None
 
 

@@ -9,7 +9,8 @@ from worker_cases import eventually
 
 import dlkit
 from dlkit.datasets import Cost, synthetic_images
-from dlkit.diagnose.tune import Tried, _chosen, _Search, _spread
+from dlkit.diagnose.candidates import Tried, chosen, spread
+from dlkit.diagnose.tune import _Search
 
 WAITING = synthetic_images(4000, (1, 8, 8), cost=Cost(wait_seconds=0.004))
 
@@ -131,9 +132,9 @@ def tried(workers, predicted, runs=(), **settings):
 
 def test_of_equal_settings_the_one_that_needs_fewest_workers_is_taken():
     ranked = [tried(4, 99, [100]), tried(2, 90, [98]), tried(1, 98, [90]), tried(0, 100)]
-    assert _chosen(ranked).settings == {"num_workers": 2}
+    assert chosen(ranked).settings == {"num_workers": 2}
     unmeasured = [tried(4, 100), tried(3, 99), tried(1, 50)]
-    assert _chosen(unmeasured).settings == {"num_workers": 3}
+    assert chosen(unmeasured).settings == {"num_workers": 3}
 
 
 def test_each_kind_near_the_best_is_measured_where_it_is_cheapest():
@@ -141,7 +142,7 @@ def test_each_kind_near_the_best_is_measured_where_it_is_cheapest():
         tried(4, 100), tried(3, 100), tried(3, 99, worker_method="thread"), tried(1, 80),
         tried(4, 98, worker_method="thread"),
     ]  # fmt: skip
-    assert [t.settings["num_workers"] for t in _spread(near)] == [3, 3, 1]
+    assert [t.settings["num_workers"] for t in spread(near)] == [3, 3, 1]
 
 
 def test_the_better_half_is_measured_again(monkeypatch):

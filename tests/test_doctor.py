@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from dlkit.cli import main
-from dlkit.cli.control_groups import core_quota, memory_limit
 from dlkit.cli.doctor import Report, examine, findings, render
 from dlkit.cli.machine import Device, Package, can_write
+from dlkit.control_groups import core_quota, memory_limit
 
 GB = 2**30
 

@@ -553,8 +553,13 @@ def test_a_consumer_that_raises_ends_the_stream():
 def test_a_pipeline_that_is_let_go_of_ends_its_threads():
     pipeline = Pipeline(Camera(1000), lambda frame: frame, workers=2)
     pipeline.get(WAIT)
+    threads = [t for t in threading.enumerate() if t.name.startswith("dlkit")]
+    assert len(threads) >= 2
     del pipeline
     gc.collect()
+    for thread in threads:
+        thread.join(WAIT)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_a_thread_inside_the_users_code_is_told_of():

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset, IterableDataset
-from worker_cases import WAYS, nothing_left
+from worker_cases import WAYS, nothing_left, runs
 
 import dlkit
 from dlkit import DataLoader, Trace, WorkerDiedError
 from dlkit.plots import style
-from dlkit.trace import LOOP, STAGES, UNTRACED
+from dlkit.trace import LOOP, STAGES, UNTRACED, samples
 from dlkit.trace.rings import LocalRing, SharedRing
+from dlkit.trace.spans import clock
 
 every_way = pytest.mark.parametrize("way", WAYS)
 
@@ -138,6 +139,33 @@ def test_single_samples_are_recorded_on_request():
     assert sorted(s.index for s in trace.spans() if s.index >= 0) == list(range(24))
 
 
+MS = 1_000_000
+
+
+def test_what_is_queued_between_long_samples_is_not_theirs(monkeypatch):
+    counted = iter([0, 0, 1 * MS, 6 * MS, 6 * MS])  # 5 ms of queueing between the two samples
+    monkeypatch.setattr(samples, "queued_by_now", lambda: next(counted))
+    queueing = samples.Queueing()
+    queueing.before()  # the first sample of a thread is not known to be long
+    assert queueing.within(0, 4 * MS) == 0
+    queueing.before()
+    assert queueing.within(10 * MS, 14 * MS) == 1 * MS
+    queueing.before()
+    assert queueing.within(20 * MS, 24 * MS) == 0
+
+
+def test_a_long_sample_after_short_ones_has_its_share_of_the_queueing(monkeypatch):
+    counted = iter([0, 8 * MS])
+    monkeypatch.setattr(samples, "queued_by_now", lambda: next(counted))
+    now = iter([4 * MS, 84 * MS])
+    monkeypatch.setattr(samples, "clock", lambda: next(now))
+    queueing = samples.Queueing()
+    assert queueing.within(0, 4 * MS) == 0
+    assert queueing.within(4 * MS, 4 * MS + 100) == 0  # short
+    queueing.before()
+    assert queueing.within(64 * MS, 84 * MS) == 2 * MS  # a quarter of the time since the last look
+
+
 def test_the_spans_of_a_worker_that_was_killed_are_there():
     class Deadly(Numbers):
         def __getitem__(self, index):
@@ -176,7 +204,13 @@ def test_nothing_is_left_after_a_traced_pass_was_left_early():
         loader = traced("fork")
         batches = iter(loader)
         next(batches)
-        del batches, loader
+        pids = batches.pool.pids
+        del batches
+        assert not any(map(runs, pids))
+        ended = [(s.stage, s.batch) for s in loader.trace.spans() if s.worker == LOOP]
+        assert ("wait", 0) in ended
+        assert ("compute", 0) not in ended  # its end was never seen
+        del loader
 
 
 def test_a_trace_comes_back_from_json_files_and_pickles(tmp_path):
@@ -363,6 +397,67 @@ def test_a_failed_batch_leaves_no_span_and_the_next_ones_follow():
             break
     assert len(seen) == 5
     assert [s.batch for s in loader.trace.spans() if s.stage == "fetch"] == [0, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("way", "most"), [("inline", 7), ("thread", 14)])
+def test_a_batch_is_noted_by_a_handful_of_calls(way, most):
+    """Counted, because a clock would not tell 2 % of a busy machine from its noise."""
+
+    def calls(trace):
+        rows = torch.arange(400)
+        loader = traced(way, dlkit.TensorDataset(rows), trace=trace)
+        batches, counted = iter(loader), 0
+
+        def count(frame, event, argument):
+            nonlocal counted
+            counted += event in ("call", "c_call")
+
+        next(batches)
+        sys.setprofile(count)
+        try:
+            for _ in range(50):
+                next(batches)
+        finally:
+            sys.setprofile(None)
+        return counted / 50
+
+    assert calls(True) - calls(None) <= most
+
+
+def test_batches_that_overtake_others_are_noted_under_their_own_numbers():
+    class Slow(Numbers):
+        def __getitem__(self, index):
+            if index == 0:
+                for _ in range(200):
+                    torch.zeros(100_000).sum()
+            return super().__getitem__(index)
+
+    loader = traced("fork", Slow(), batch_size=2, in_order=False)
+    given = [batch[0].item() // 2 for batch in loader]
+    waits = [s.batch for s in loader.trace.spans() if s.stage == "wait"]
+    computes = [s.batch for s in loader.trace.spans() if s.stage == "compute"]
+    assert waits == computes == given
+
+
+def test_a_batch_that_failed_is_no_time_of_the_step_before():
+    class Broken(Numbers):
+        def __getitem__(self, index):
+            if index == 5:
+                raise ValueError("broken")
+            return super().__getitem__(index)
+
+    loader = traced("thread", Broken())
+    batches = iter(loader)
+    next(batches)
+    before = clock()
+    with pytest.raises(ValueError, match="broken"):
+        next(batches)
+    computed = [s for s in loader.trace.spans() if s.stage == "compute"]
+    assert [s.batch for s in computed] == [0]
+    assert before <= computed[0].end
+    next(batches)
+    spans = [s for s in loader.trace.spans() if s.stage == "compute"]
+    assert spans == computed  # what came after the failure changes nothing of it
 
 
 def test_dlkit_names_what_this_is_about():

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from dlkit.cli import environment
-from dlkit.cli.control_groups import core_quota, memory_limit
+from dlkit.control_groups import core_quota, memory_limit
 from dlkit.datasets.mnist import cache_folder
 
 

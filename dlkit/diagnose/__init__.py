@@ -1,6 +1,11 @@
 """Where the time goes, what to change, and what another setting would give.
 
-    Costs --predict--> Prediction        what a pipeline's parts cost decides what it delivers
+    a run of a loader  --profile-->  Profile  --diagnose-->  findings, each with its gain
+                                        |
+    parts, one by one  --measure_costs--> Costs  --predict-->  throughput at other settings
+                                                  tune, sweep: the same, measured as well
 
-`costs` holds what was measured, `predict` what follows from it at settings that were not run.
+Read `profiling` (a run that is watched; `private`, `watching` and `probing` say how), `profiled`
+(what was seen), `costs` and `predict` (what follows from it at settings that were not run), then
+`findings` with the three modules of `faults_*`, and `tune` and `sweep`.
 """

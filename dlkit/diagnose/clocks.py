@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from dlkit.control_groups import core_quota
+
 
 class Span(NamedTuple):
     """What passed between two looks at the clocks, in seconds.
@@ -98,8 +100,6 @@ def cpu_seconds(pid: int, thread: int | None = None) -> float | None:
 
 def available_cores() -> float:
     """Return the cores that this process may use: by affinity, and by what a container grants."""
-    from dlkit.cli.control_groups import core_quota
-
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(float(allowed or 1), core_quota() or float("inf"))
 

@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,75 @@ import torch
 from torch.utils import data as torch_data
 
 from dlkit.diagnose.clocks import available_cores
-from dlkit.diagnose.profiled import LoaderFacts, MachineFacts
 from dlkit.loader import DataLoader
 from dlkit.structure import map_structure
 
 _DEPTH = 4  # objects on the way from a dataset to a list of its own
 _LOOKED_AT = 64  # files whose size is asked for
+
+
+@dataclass(frozen=True)
+class LoaderFacts:
+    """A loader's settings, and what can be seen of its dataset without reading it.
+
+    Attributes:
+        kind: `"dlkit"` or `"torch"`.
+        num_workers: of the loader.
+        worker_method: `"inline"`, `"process"` or `"thread"`.
+        start_method: how worker processes start; empty without them.
+        batch_size: samples in a full batch, as seen.
+        prefetch_factor: batches in flight for each worker.
+        persistent_workers: whether workers live on.
+        pin_memory: whether batches are pinned.
+        in_order: whether batches come in order.
+        batches: of an epoch; None if that is not known.
+        dataset: name of its class.
+        collate: name of the `collate_fn`.
+        iterable: whether the dataset is a stream.
+        reads_batches: whether the dataset reads a batch by one call.
+        python_objects: objects in the largest list or dict that the dataset holds.
+        file_bytes: mean size of the files that the dataset lists; None if it lists none.
+        moves_to_device: whether the loader copies batches to a device.
+    """
+
+    kind: str = "torch"
+    num_workers: int = 0
+    worker_method: str = "inline"
+    start_method: str = ""
+    batch_size: int = 1
+    prefetch_factor: int = 2
+    persistent_workers: bool = False
+    pin_memory: bool = False
+    in_order: bool = True
+    batches: int | None = None
+    dataset: str = "Dataset"
+    collate: str = "default_collate"
+    iterable: bool = False
+    reads_batches: bool = False
+    python_objects: int = 0
+    file_bytes: float | None = None
+    moves_to_device: bool = False
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """What the machine offers.
+
+    Attributes:
+        cores: that this process may use.
+        accelerator: whether there is one.
+        shared_memory: free bytes of /dev/shm; None where there is none.
+        open_files: how many files a process may open.
+        descriptors: how many this process had open when the profile began.
+        memory: bytes that are free or could be freed; None if the system does not say.
+    """
+
+    cores: float = 1.0
+    accelerator: bool = False
+    shared_memory: int | None = None
+    open_files: int = 1024
+    descriptors: int = 32
+    memory: int | None = None
 
 
 def loader_facts(loader: Any, batch_size: int) -> LoaderFacts:

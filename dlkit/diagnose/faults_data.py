@@ -4,13 +4,14 @@ import statistics
 
 import numpy as np
 
-from dlkit.diagnose.bounds import gain
+from dlkit.diagnose.costs import Crossing
 from dlkit.diagnose.faults_speed import idle_share
 from dlkit.diagnose.findings import ENOUGH, Fault, Finding
+from dlkit.diagnose.gains import gain
 from dlkit.diagnose.profiled import Profile
+from dlkit.diagnose.seen_costs import lighter
 
 _SMALL_FILE = 256 * 1024  # bytes; opening costs as much as reading so much from a fast disk
-_COPIES = 2.5e9  # bytes/s at which a batch gets out of a process, into memory and out of it
 
 
 def _fetching(profile: Profile) -> float:
@@ -32,7 +33,7 @@ def serial_transform(profile: Profile) -> Finding | None:
     share = dearest.seconds / fetch
     if share < 0.5 or dearest.mean < 1e-4:
         return None
-    gained = gain(profile, work=1 - 0.9 * share * _fetching(profile))
+    gained = gain(profile, lighter(profile.costs, 1 - 0.9 * share * _fetching(profile)))
     if gained < ENOUGH:
         return None
     others = ", ".join(f"{p.name} {1e3 * p.mean:.2f} ms" for p in profile.parts[1:4])
@@ -59,7 +60,7 @@ def per_sample_reads(profile: Profile) -> Finding | None:
     cheap = statistics.median(times)
     if cheap > 1e-4 or profile.cpu_share < 0.5:
         return None
-    gained = gain(profile, work=0.2)
+    gained = gain(profile, lighter(profile.costs, 0.2))
     if gained < ENOUGH:
         return None
     return Finding(
@@ -80,19 +81,21 @@ def threads_for_decoding(profile: Profile) -> Finding | None:
     if loader.worker_method != "process" or lock is None or lock > 0.4 or loader.iterable:
         return None
     nbytes = profile.nbytes / max(1, profile.samples) * loader.batch_size
-    period = profile.seconds / max(1, profile.steps)
-    saved = nbytes / _COPIES
+    gained = gain(profile, method="thread")
     memory = loader.num_workers * profile.worker_memory
-    if saved < 0.1 * period or not _hurts(profile):
+    if gained < ENOUGH or not _hurts(profile):
         return None
+    process, here = profile.costs.crossings.get("process", Crossing()), 1e3 / loader.batch_size
+    handing_over = here * (process.worker(nbytes) + process.main(nbytes))
     return Finding(
         "threads_for_decoding",
         "Fetching leaves Python's lock, so threads can do it beside each other, without copies.",
-        f"only {lock:.0%} of fetching holds the lock; a batch has {nbytes / 1e6:.1f} MB to copy "
-        f"between processes every {1e3 * period:.1f} ms",
-        "workers that are threads",
+        f"only {lock:.0%} of fetching holds the lock, {1e3 * profile.costs.fetch_mean:.2f} ms a "
+        f"sample; a batch has {nbytes / 1e6:.1f} MB, and getting it out of a process takes "
+        f"{handing_over:.2f} ms a sample",
+        "workers that are threads, if the dataset may be read by several at once",
         'dlkit.DataLoader(..., worker_method="thread")',
-        saved / max(period - saved, saved),
+        gained,
         memory,
     )
 
@@ -102,7 +105,7 @@ def small_files(profile: Profile) -> Finding | None:
     size = profile.loader.file_bytes
     if size is None or size > _SMALL_FILE or profile.cpu_share > 0.6 or not _hurts(profile):
         return None
-    gained = gain(profile, work=0.1 + profile.cpu_share * 0.9)
+    gained = gain(profile, lighter(profile.costs, waiting=0.1))
     if gained < ENOUGH:
         return None
     return Finding(
@@ -125,8 +128,8 @@ def skewed_samples(profile: Profile) -> Finding | None:
     if usual < 2e-5 or rare < 10 * usual or excess < 0.25:
         return None
     slow = ", ".join(str(index) for index, _ in profile.slowest(3))
-    gained = gain(profile, work=1 - 0.9 * excess)
-    lost = excess if profile.loader.in_order else 0.5 * excess
+    prepared = gain(profile, lighter(profile.costs, 1 - 0.9 * excess))
+    gained = max(prepared, gain(profile, in_order=False))
     return Finding(
         "skewed_samples",
         "A few samples take many times as long as the rest, and their batches hold up all others.",
@@ -135,7 +138,7 @@ def skewed_samples(profile: Profile) -> Finding | None:
         "prepare those samples beforehand; or let batches come as they are ready, or put samples "
         "of like length into a batch",
         f"DataLoader(..., in_order=False)\n[dataset[i] for i in ({slow})]  # look at them",
-        max(gained, lost / (1 - lost) if lost < 1 else gained),
+        gained,
     )
 
 
@@ -147,7 +150,7 @@ def slow_collate(profile: Profile) -> Finding | None:
     share, mean = 1 - _fetching(profile), statistics.fmean(collate)
     if share < 0.4 or mean < 0.001:
         return None
-    gained = gain(profile, work=1 - 0.8 * share)
+    gained = gain(profile, lighter(profile.costs, 1 - 0.8 * share))
     if gained < ENOUGH:
         return None
     return Finding(

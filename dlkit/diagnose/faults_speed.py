@@ -2,9 +2,10 @@
 
 import statistics
 
-from dlkit.diagnose.bounds import batch_seconds, enough_workers, gain
 from dlkit.diagnose.findings import ENOUGH, Fault, Finding
+from dlkit.diagnose.gains import enough_workers, gain, rate
 from dlkit.diagnose.profiled import Profile
+from dlkit.diagnose.seen_costs import lighter
 
 _PAGEABLE, _PINNED = 3e9, 12e9  # bytes/s from host to device, typical of PCIe 4.0
 
@@ -28,7 +29,7 @@ def no_workers(profile: Profile) -> Finding | None:
     if profile.loader.num_workers or not profile.has_step:
         return None
     workers = enough_workers(profile)
-    gained = gain(profile, workers)
+    gained = gain(profile, num_workers=workers)
     if gained < ENOUGH:
         return None
     return Finding(
@@ -47,7 +48,7 @@ def too_few_workers(profile: Profile) -> Finding | None:
     now, enough = profile.loader.num_workers, enough_workers(profile)
     if not now or enough <= now or not _waits(profile):
         return None
-    gained = gain(profile, enough)
+    gained = gain(profile, num_workers=enough)
     if gained < ENOUGH or idle_share(profile) > 0.5:
         return None
     return Finding(
@@ -67,9 +68,9 @@ def too_many_workers(profile: Profile) -> Finding | None:
     now = profile.loader.num_workers
     if now < 2 or (profile.has_step and profile.wait_share > 0.15):
         return None
-    needed = next(
-        n for n in range(1, now + 1) if batch_seconds(profile, n) <= 1.03 * batch_seconds(profile)
-    )
+    as_fast = 0.97 * rate(profile.costs)
+    counts = range(1, now + 1)
+    needed = next(n for n in counts if n == now or rate(profile.costs, num_workers=n) >= as_fast)
     enough = needed if needed == 1 and idle_share(profile) > 0.8 else needed + 1
     if 2 * enough > now:
         return None
@@ -103,7 +104,7 @@ def compute_bound(profile: Profile) -> Finding | None:
 def input_bound(profile: Profile) -> Finding | None:
     """All cores prepare samples, and training waits all the same."""
     enough = enough_workers(profile)
-    limited = profile.cpu_share > 0.6 and gain(profile, enough) < ENOUGH
+    limited = profile.cpu_share > 0.6 and gain(profile, num_workers=enough) < ENOUGH
     if not profile.has_step or profile.wait_share < 0.3 or not limited or idle_share(profile) > 0.5:
         return None
     if not profile.loader.num_workers:
@@ -115,7 +116,7 @@ def input_bound(profile: Profile) -> Finding | None:
         f"its time, on {profile.machine.cores:g} cores for {profile.loader.num_workers} workers",
         "do less for each sample: prepare once and store the result, or move work to the device",
         "dlkit.cache  # keep what was decoded; or store arrays instead of compressed files",
-        gain(profile, work=0.5),
+        gain(profile, lighter(profile.costs, 0.5)),
     )
 
 
@@ -151,7 +152,7 @@ def tiny_batches(profile: Profile) -> Finding | None:
     overhead = period - made - (profile.step_seconds if profile.has_step else 0.0)
     if overhead < 0.5 * period or profile.batch_work > 0.002:
         return None
-    gained = period / (period - overhead + overhead / 8) - 1
+    gained = gain(profile, batch_size=8 * size, step_time=8 * profile.costs.step_mean)
     if gained < ENOUGH:
         return None
     return Finding(
@@ -199,6 +200,9 @@ def prefetch_too_small(profile: Profile) -> Finding | None:
     ) / loader.num_workers < step
     if not (uneven and keeps_up and profile.wait_share > 0.15 and loader.prefetch_factor <= 2):
         return None
+    gained = gain(profile, prefetch_factor=4 * loader.prefetch_factor)
+    if gained < ENOUGH:
+        return None
     return Finding(
         "prefetch_too_small",
         "Workers keep up on average, but nothing lies ready when a batch takes long.",
@@ -207,7 +211,7 @@ def prefetch_too_small(profile: Profile) -> Finding | None:
         f"worker, and training waits {profile.wait_share:.0%}",
         "more batches in flight",
         f"DataLoader(..., prefetch_factor={4 * loader.prefetch_factor})",
-        0.7 * profile.wait_share / (1 - 0.7 * profile.wait_share),
+        gained,
     )
 
 

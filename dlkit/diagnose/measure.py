@@ -9,22 +9,19 @@ do so is the CPU time of real workers, less that.
 
 import math
 import os
-import random
 import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import cycle
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
-import numpy as np
-import torch
 from torch.utils import data as torch_data
 
 from dlkit.diagnose.clocks import Span, Stopwatch, available_cores, one_torch_thread
 from dlkit.diagnose.costs import Costs, Crossing
 from dlkit.diagnose.crossing import measure_crossing
+from dlkit.diagnose.kept import generators_kept
+from dlkit.diagnose.lock import lock_share
 from dlkit.diagnose.parts import Parts
 from dlkit.loader import DataLoader
 from dlkit.structure import count_bytes
@@ -61,12 +58,12 @@ def measure_costs(
         (True, True, 4)
     """
     _check(loader, step, seconds, methods)
-    with _generators_kept(loader), one_torch_thread():
+    with generators_kept(loader), one_torch_thread():
         parts = Parts.of(loader)
         fetched, batch = _time_fetching(parts, seconds / 2)
         collating, per_batch = _time_collating(parts, seconds / 8)
-        lock = _lock_share(parts, fetched, seconds / 4)
-    with _generators_kept(loader):
+        lock = _lock_share(parts, seconds / 4)
+    with generators_kept(loader):
         steps, step_cores = _time_steps(step, batch, seconds / 4)
         nbytes = count_bytes(batch)
         size = parts.batch_size
@@ -170,47 +167,13 @@ def _cpu_of(work: Callable[[], Any], seconds: float) -> float:
     return statistics.median(taken)
 
 
-def _lock_share(parts: Parts, fetched: list[tuple[Span, int]], seconds: float) -> float | None:
-    """Return which share of fetching's CPU time holds Python's lock: what two threads lose to it.
-
-    Two users of one lock, each of whom needs it for D seconds of T, wait for each other D^2 / T on
-    average (mean value analysis: Reiser and Lavenberg, 1980). So the waiting says what D is.
-    """
-    alone = statistics.fmean(span.alone / count for span, count in fetched)
-    cpu = statistics.fmean(span.cpu / count for span, count in fetched)
-    if cpu < 0.02 * alone or not cpu:
-        return 0.0
+def _lock_share(parts: Parts, seconds: float) -> float | None:
+    """Return the share of fetching's CPU time that holds Python's lock; None for a stream."""
     if parts.tasks[0][0] is None:
-        return None  # two threads cannot read one stream
-    lost: list[float] = []
-    together = threading.Barrier(2)
-    errors: list[BaseException] = []
-
-    def read_for_a_while(tasks: Iterator[Any]) -> None:
-        try:
-            with Stopwatch() as watch:
-                together.wait()
-                end, samples = time.perf_counter() + seconds, 0
-                watch.start()
-                while time.perf_counter() < end:
-                    task = next(tasks)
-                    parts.read(task)
-                    samples += len(task)
-                lost.append(watch.lap().alone / samples - alone)
-        except BaseException as error:
-            errors.append(error)
-            together.abort()
-
-    halves = [cycle(parts.tasks[0::2]), cycle(parts.tasks[1::2] or parts.tasks)]
-    threads = [threading.Thread(target=read_for_a_while, args=(half,)) for half in halves]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors or len(lost) < 2:
-        return None  # a dataset that cannot be read by two threads at once
-    held = math.sqrt(max(0.0, statistics.fmean(lost)) * alone)
-    return min(1.0, held / cpu)
+        return None  # reading on would use it up
+    if parts.one_by_one is None:
+        return lock_share(parts.read, parts.tasks, seconds)
+    return lock_share(parts.one_by_one, list(chain.from_iterable(parts.tasks)), seconds)
 
 
 def _time_steps(
@@ -249,25 +212,6 @@ def _resident_bytes() -> float:
             return float(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0.0
-
-
-@contextmanager
-def _generators_kept(loader: Any) -> Iterator[None]:
-    """Put random generators back as they were: the global ones, the loader's and its samplers'."""
-    inner = getattr(loader.batch_sampler, "sampler", None)
-    owners = (loader, loader.sampler, loader.batch_sampler, inner)
-    found = [getattr(owner, "generator", None) for owner in owners]
-    own = {id(g): g for g in found if isinstance(g, torch.Generator)}.values()
-    states = [generator.get_state() for generator in own]
-    python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        torch.set_rng_state(pytorch)
-        for generator, state in zip(own, states, strict=True):
-            generator.set_state(state)
 
 
 def _check(loader: Any, step: Any, seconds: Any, methods: Sequence[str]) -> None:

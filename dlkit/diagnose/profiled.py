@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlkit.diagnose.costs import Costs
+from dlkit.diagnose.costs import Costs, Crossing
+from dlkit.diagnose.facts import LoaderFacts, MachineFacts
 from dlkit.diagnose.predict import Prediction, predict
 from dlkit.diagnose.usage import MemoryPoint
 from dlkit.trace import Trace
@@ -19,70 +20,6 @@ from dlkit.trace.spans import CODES, FIRST_PART, WHOLE
 
 if TYPE_CHECKING:
     from dlkit.diagnose.findings import Diagnosis
-
-
-@dataclass(frozen=True)
-class LoaderFacts:
-    """A loader's settings, and what can be seen of its dataset without reading it.
-
-    Attributes:
-        kind: `"dlkit"` or `"torch"`.
-        num_workers: of the loader.
-        worker_method: `"inline"`, `"process"` or `"thread"`.
-        start_method: how worker processes start; empty without them.
-        batch_size: samples in a full batch, as seen.
-        prefetch_factor: batches in flight for each worker.
-        persistent_workers: whether workers live on.
-        pin_memory: whether batches are pinned.
-        in_order: whether batches come in order.
-        batches: of an epoch; None if that is not known.
-        dataset: name of its class.
-        collate: name of the `collate_fn`.
-        iterable: whether the dataset is a stream.
-        reads_batches: whether the dataset reads a batch by one call.
-        python_objects: objects in the largest list or dict that the dataset holds.
-        file_bytes: mean size of the files that the dataset lists; None if it lists none.
-        moves_to_device: whether the loader copies batches to a device.
-    """
-
-    kind: str = "torch"
-    num_workers: int = 0
-    worker_method: str = "inline"
-    start_method: str = ""
-    batch_size: int = 1
-    prefetch_factor: int = 2
-    persistent_workers: bool = False
-    pin_memory: bool = False
-    in_order: bool = True
-    batches: int | None = None
-    dataset: str = "Dataset"
-    collate: str = "default_collate"
-    iterable: bool = False
-    reads_batches: bool = False
-    python_objects: int = 0
-    file_bytes: float | None = None
-    moves_to_device: bool = False
-
-
-@dataclass(frozen=True)
-class MachineFacts:
-    """What the machine offers.
-
-    Attributes:
-        cores: that this process may use.
-        accelerator: whether there is one.
-        shared_memory: free bytes of /dev/shm; None where there is none.
-        open_files: how many files a process may open.
-        descriptors: how many this process had open when the profile began.
-        memory: bytes that are free or could be freed; None if the system does not say.
-    """
-
-    cores: float = 1.0
-    accelerator: bool = False
-    shared_memory: int | None = None
-    open_files: int = 1024
-    descriptors: int = 32
-    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +80,8 @@ class Profile:
         tensors: in a batch.
         lock_share: share of fetching's CPU time that holds Python's lock; None if not measured.
         step_cores: cores that a step keeps busy.
+        crossings: by worker method, what a batch like these costs for being made by a worker; see
+            `probing`.
     """
 
     loader: LoaderFacts
@@ -162,7 +101,7 @@ class Profile:
     tensors: int = 1
     lock_share: float | None = None
     step_cores: float = 1.0
-    notes: tuple[str, ...] = field(default=())
+    crossings: Mapping[str, Crossing] = field(default_factory=dict)
 
     # ---- figures --------------------------------------------------------------------------------
 
@@ -278,41 +217,10 @@ class Profile:
 
     @cached_property
     def costs(self) -> Costs:
-        """What the parts of the loader cost, as `predict` wants it."""
-        size = max(1, self.loader.batch_size)
-        spans = self.records[(self.records["stage"] == CODES["fetch"])]
-        timed = spans[spans["index"] >= 0]
-        group = 1
-        if not len(timed):
-            timed, group = spans[spans["index"] == WHOLE], size
-        wall = (timed["end"] - timed["start"]) / 1e9 / group
-        known = timed["cpu"] >= 0
-        cpu = float(timed["cpu"][known].mean()) / 1e9 / group if known.any() else float(wall.mean())
-        if group > 1:  # of single samples, queueing for a core is left out already
-            wall = wall * (1 - self.queued)
-        wall = np.maximum(wall, min(cpu, float(wall.min())))
-        collate = self.times("collate")
-        nbytes = self.nbytes / max(1, self.samples)
-        return Costs(
-            fetch_seconds=tuple(wall.tolist()),
-            fetch_cpu_seconds=min(cpu, float(wall.mean())),
-            fetch_group=group,
-            lock_share=self.lock_share,
-            collate_seconds=statistics.fmean(collate) / size if collate else 0.0,
-            step_seconds=tuple(self.times("compute")) if self.has_step else (0.0,),
-            step_cores=self.step_cores,
-            start_seconds=self.first_batch if self.loader.num_workers else 0.0,
-            sample_bytes=nbytes,
-            read_bytes=self.read_bytes,
-            worker_memory=self.worker_memory,
-            batch_size=size,
-            num_workers=self.loader.num_workers,
-            worker_method=self.loader.worker_method,
-            prefetch_factor=self.loader.prefetch_factor,
-            in_order=self.loader.in_order,
-            cores=self.machine.cores,
-            samples=None if self.loader.batches is None else self.loader.batches * size,
-        )
+        """What the parts of the loader cost, as `predict` wants it; see `seen_costs`."""
+        from dlkit.diagnose.seen_costs import costs_of
+
+        return costs_of(self)
 
     def predict(self, **settings: Any) -> Prediction:
         """Predict what the loader would deliver at other settings; see `dlkit.predict`."""

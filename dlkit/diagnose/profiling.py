@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils import data as torch_data
 
 from dlkit.checks import check_positive_int
 from dlkit.diagnose.facts import loader_facts, machine_facts, tensors_in
-from dlkit.diagnose.private import PrivateLoader, generators_kept
+from dlkit.diagnose.kept import generators_kept
+from dlkit.diagnose.private import PrivateLoader
+from dlkit.diagnose.probing import Probed, own_copy, probe
 from dlkit.diagnose.profiled import Profile
 from dlkit.diagnose.running import samples_in
 from dlkit.diagnose.usage import MemoryWatch, bytes_read, queued_seconds
@@ -72,7 +75,8 @@ def profile(
         finally:
             private.close()
             trace.settle()  # whoever keeps the error keeps no descriptor of a ring with it
-    return run.profile(loader, trace, watch)
+        found = probe(loader, run.kept, run.sizes[0])
+    return run.profile(loader, trace, watch, found)
 
 
 class _Run:
@@ -86,6 +90,7 @@ class _Run:
         self.nbytes: list[int] = []
         self.tensors = 1
         self.batch: Any = None
+        self.kept: Any = None  # a copy of the first batch
         self.first_batch = 0.0
         self.turn_overs: list[float] = []
         self.saw_epoch_end = False
@@ -93,6 +98,7 @@ class _Run:
         self.cpu = 0.0
         self.queued = 0.0
         self.read: int | None = None
+        self.worker_processes = False
 
     def steps_until(self, steps: int, seconds: float, watch: MemoryWatch) -> None:
         """Take batches, pass after pass."""
@@ -125,6 +131,7 @@ class _Run:
         except StopIteration:
             raise ValueError("loader must have at least one batch, but it yields none") from None
         self.first_batch = time.perf_counter() - start
+        self.kept = own_copy(self.batch)
 
     def _take(self, batch: Any) -> None:
         self.sizes.append(samples_in(batch))
@@ -166,7 +173,9 @@ class _Run:
         self.turn_overs.append(time.perf_counter() - start)
 
     def _counts(self) -> dict[int, tuple[float | None, int | None]]:
-        pids = self.private.pids() or [os.getpid()]
+        pids = self.private.pids()
+        self.worker_processes = bool(pids)
+        pids = pids or [os.getpid()]
         return {pid: (queued_seconds(pid), bytes_read(pid)) for pid in pids}
 
     def _count_up(self) -> None:
@@ -179,11 +188,10 @@ class _Run:
             if read is not None and read_before is not None:
                 self.read = (self.read or 0) + read - read_before
 
-    def profile(self, loader: Any, trace: Trace, watch: MemoryWatch) -> Profile:
+    def profile(self, loader: Any, trace: Trace, watch: MemoryWatch, found: Probed) -> Profile:
         """Return what was seen."""
         records = trace.records()
         work = records[(records["stage"] == CODES["fetch"]) & (records["index"] == WHOLE)]
-        busy = float((work["end"] - work["start"]).sum()) / 1e9
         inner = self.sizes[1:] or self.sizes
         read = None
         fetched = len(work) * (max(self.sizes) if self.sizes else 1)
@@ -203,11 +211,25 @@ class _Run:
             saw_epoch_end=self.saw_epoch_end,
             has_step=self.step is not None,
             memory=tuple(watch.points),
-            queued=min(0.9, self.queued / busy) if busy else 0.0,
+            queued=self._queued_share(records),
             read_bytes=read,
             tensors=self.tensors,
             step_cores=self.cpu / steps_time if steps_time else 1.0,
+            lock_share=found.lock_share,
+            crossings=found.crossings,
         )
+
+    def _queued_share(self, records: Any) -> float:
+        """Return the share of queueing in the time that those were busy whose queueing counts."""
+        workers = self.private.loader.num_workers
+        if workers and not self.worker_processes:
+            return 0.0  # the count is of the training loop's thread, not of theirs
+        stages = ("fetch", "collate", "transfer") if workers else ("fetch", "collate", "compute")
+        theirs = np.isin(records["stage"], [CODES[stage] for stage in stages])
+        theirs &= (records["worker"] >= 0) == bool(workers)
+        spans = records[theirs & (records["index"] == WHOLE)]
+        busy = float((spans["end"] - spans["start"]).sum()) / 1e9
+        return min(0.9, self.queued / busy) if busy else 0.0
 
     def _computed(self, records: Any) -> float:
         spans = records[records["stage"] == CODES["compute"]]

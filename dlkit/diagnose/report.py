@@ -21,6 +21,13 @@ def figures(profile: Profile) -> Iterator[tuple[str, str]]:
         yield "training waits", f"{profile.wait_share:.0%} of its time"
         yield "training step", f"{1e3 * profile.step_seconds:.2f} ms"
     yield "work on a batch", f"{1e3 * profile.batch_work:.2f} ms, {profile.cpu_share:.0%} computing"
+    if profile.lock_share is not None:
+        yield "Python's lock", f"held for {profile.lock_share:.0%} of that computing"
+    nbytes = profile.costs.batch_size * profile.costs.sample_bytes
+    for method, crossing in profile.crossings.items():
+        if method != "inline":
+            taken = 1e3 * (crossing.worker(nbytes) + crossing.main(nbytes))
+            yield f"a batch by a {method}", f"{taken:.2f} ms to hand it over"
     yield "stages", ", ".join(f"{s} {share:.0%}" for s, share in profile.stages.items() if share)
     yield "first batch", f"{profile.first_batch:.2f} s"
     if profile.turn_over:

@@ -8,20 +8,15 @@ Jamieson and Talwalkar, 2016), until the time is over.
 """
 
 import inspect
-import itertools
 import math
-import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from dlkit.diagnose.costs import Costs
+from dlkit.diagnose.candidates import Tried, candidates, chosen, most_workers, need, spread
 from dlkit.diagnose.measure import measure_costs
-from dlkit.diagnose.predict import predict
 from dlkit.diagnose.running import StoppedError, run_for
 from dlkit.loader import DataLoader
 
@@ -29,31 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NEAR = 0.75  # of the best prediction: what is below it is not measured
-EQUAL = 0.97  # of the best measurement: what is above it, and needs less, is taken instead
 ALWAYS = 4  # at least so many settings are measured, if there is time
 SHARE_OF_COSTS = 0.3  # of the budget, for measuring what the parts cost
-
-
-@dataclass
-class Tried:
-    """One setting: its keyword arguments, what was predicted, and what its runs delivered.
-
-    Attributes:
-        settings: keyword arguments for `make_loader`.
-        predicted: samples/s.
-        memory: bytes, predicted.
-        runs: measured samples/s of an epoch, its turn-over included; empty if it was not run.
-    """
-
-    settings: dict[str, Any]
-    predicted: float
-    memory: float
-    runs: list[float] = field(default_factory=list)
-
-    @property
-    def measured(self) -> float | None:
-        """Median of the runs, in samples/s."""
-        return statistics.median(self.runs) if self.runs else None
 
 
 @dataclass(frozen=True)
@@ -143,9 +115,9 @@ def tune(
     methods = ("process", "thread") if ours and "worker_method" in accepted else ("process",)
     share = SHARE_OF_COSTS * budget_seconds / 2  # workers take as long again
     costs = measure_costs(loader, step=step, seconds=min(max(share, 0.05), 2.0), methods=methods)
-    most = _most_workers(costs) if max_workers is None else max_workers
+    most = most_workers(costs) if max_workers is None else max_workers
     table = sorted(
-        _candidates(costs, methods, accepted, most), key=lambda t: (-t.predicted, _need(t))
+        candidates(costs, methods, accepted, most), key=lambda t: (-t.predicted, need(t))
     )
     if memory_limit is not None:
         table = [tried for tried in table if tried.memory <= memory_limit]
@@ -157,7 +129,7 @@ def tune(
     complete = search.run(table)
     ranked = sorted(table, key=lambda t: (t.measured is None, -(t.measured or t.predicted)))
     return Tuning(
-        dict(_chosen(ranked).settings), tuple(ranked), time.perf_counter() - began, complete
+        dict(chosen(ranked).settings), tuple(ranked), time.perf_counter() - began, complete
     )
 
 
@@ -181,7 +153,7 @@ class _Search:
     def run(self, table: Sequence[Tried]) -> bool:
         """Measure; return whether it was not stopped."""
         near = [t for t in table if t.predicted >= NEAR * table[0].predicted]
-        round_of = _spread(near) or list(table[:1])
+        round_of = spread(near) or list(table[:1])
         round_of += [t for t in table if t not in round_of][: max(0, ALWAYS - len(round_of))]
         try:
             while round_of:
@@ -211,70 +183,6 @@ class _Search:
         if not self._samples:
             return measured.throughput
         return self._samples / measured.epoch_seconds(self._samples)
-
-
-def _candidates(
-    costs: Costs, methods: Sequence[str], accepted: set[str], most: int
-) -> Iterator[Tried]:
-    """Yield every setting worth a thought, with its prediction."""
-    pins = (
-        [False, True] if "pin_memory" in accepted and torch.accelerator.is_available() else [None]
-    )
-    factors = (2, 4) if "prefetch_factor" in accepted else (2,)
-    for method, workers in itertools.product(methods, range(most + 1)):
-        if workers == 0 and method != methods[0]:
-            continue
-        for factor, pin in itertools.product(factors if workers else (2,), pins):
-            settings: dict[str, Any] = {"num_workers": workers}
-            if workers and "prefetch_factor" in accepted:
-                settings["prefetch_factor"] = factor
-            if workers and method == "thread":
-                settings["worker_method"] = method
-            if workers and "persistent_workers" in accepted:
-                settings["persistent_workers"] = True  # an epoch never gets longer by that
-            if pin is not None:
-                settings["pin_memory"] = pin
-            guess = predict(
-                costs,
-                num_workers=workers,
-                prefetch_factor=factor,
-                method=method,
-                batches=32,
-                band=False,
-            )
-            yield Tried(settings, guess.throughput, guess.memory)
-
-
-def _spread(near: Sequence[Tried]) -> list[Tried]:
-    """Of settings with about the same prediction, take one of each kind: the cheapest."""
-    chosen: dict[tuple[Any, ...], Tried] = {}
-    for tried in sorted(near, key=_need):
-        worth = round(12 * tried.predicted / near[0].predicted)  # within 8 %
-        kind = (tried.settings.get("worker_method"), tried.settings.get("pin_memory"), worth)
-        chosen.setdefault(kind, tried)
-    return sorted(chosen.values(), key=lambda t: -t.predicted)[:8]
-
-
-def _chosen(ranked: Sequence[Tried]) -> Tried:
-    """Return the setting that needs least of those that are as good as the best."""
-    best = ranked[0].measured
-    if best is None:
-        equal = [t for t in ranked if t.predicted >= EQUAL * ranked[0].predicted]
-    else:
-        equal = [t for t in ranked if t.measured is not None and t.measured >= EQUAL * best]
-    return min(equal, key=_need)
-
-
-def _need(tried: Tried) -> tuple[float, ...]:
-    """What a setting takes, for choosing the one that takes least."""
-    settings = tried.settings
-    thread = settings.get("worker_method") == "thread"
-    return (settings["num_workers"], not thread, settings.get("prefetch_factor", 0), tried.memory)
-
-
-def _most_workers(costs: Costs) -> int:
-    most = math.ceil(2 * costs.cores)
-    return most + 4 if costs.fetch_wait > 0.2 else most
 
 
 def _accepted(make_loader: Any) -> set[str]:

@@ -5,8 +5,8 @@ one clock. A ring holds the newest of them, so memory is bounded however long a 
 
     recorder --spans--> ring, of each thread or worker process --> Trace --> table, JSON, Chrome
 
-Read `spans` (what is recorded), `recorder` (how a stage is wrapped), `rings` (where spans lie),
-then `trace` (all of them together), and `summary` and `export` for what can be made of them.
+Read `spans` (what is recorded), `recorder` (how a stage is wrapped), `rings` and `chain` (where it
+lies), then `trace` (all of them together), and `summary` and `export` for what can be made of them.
 """
 
 from dlkit.trace.recorder import UNTRACED, Recorder, Untraced

@@ -9,10 +9,12 @@ that raises leaves no span.
 
 import threading
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from time import thread_time_ns
 from typing import Any
 
-from dlkit.trace.rings import Chain, LocalRing, SharedRing
+from dlkit.trace.chain import Chain
+from dlkit.trace.rings import LocalRing, SharedRing
 from dlkit.trace.spans import CODES, FIRST_PART, UNKNOWN, WHOLE, clock
 
 Function = Callable[[Any], Any]
@@ -37,10 +39,6 @@ class Untraced:
     def numbers(self, tasks: Iterator[Any]) -> Iterator[Any]:
         """Return the tasks of a pass over a stream, which draws no indices."""
         return tasks
-
-    def arrived(self, number: int, get: Callable[[], Any]) -> Callable[[], Any]:
-        """Return the function that gives a batch out."""
-        return get
 
     def run(self, fetch: Function, tasks: Iterator[Any]) -> Iterator[Any]:
         """Return the batches of tasks that are fetched here, each when it is asked for."""
@@ -161,11 +159,11 @@ class Recorder(Untraced):
 
 
 class InlineRecorder(Recorder):
-    """Notes what the training loop does itself, where it fetches: with four numbers for a batch.
+    """Notes what the training loop does itself, where it fetches: one row for a batch.
 
-    A batch of rows in memory takes 20 microseconds, of which a note for each stage would take one.
-    Drawing begins when training asks, fetching when that has ended, and training goes on when that
-    has: so three times say it all, and `Chain.read` makes spans of them.
+    Args:
+        ring: where spans go that are no link of the chain.
+        chain: of drawing and fetching.
     """
 
     def __init__(self, ring: LocalRing, chain: Chain) -> None:
@@ -183,34 +181,28 @@ class InlineRecorder(Recorder):
     def run(self, fetch: Function, tasks: Iterator[Any]) -> Iterator[Any]:
         """Return the batches of tasks, and let their times be noted."""
         self.key = self.epoch - 1
-        return _Inline(fetch, tasks, self)
+        draw, extend, numbers, end = (
+            tasks.__next__,
+            self.chain.extend,
+            self.chain.numbers,
+            self.chain.end,
+        )
 
+        def make(_: None) -> Any:
+            asked = clock()
+            try:
+                task = draw()
+                drawn = clock()
+                self.key = key = self.key + 1
+                batch = fetch(task)
+            except BaseException:
+                end(asked)
+                raise
+            extend((next(numbers), key, asked, drawn, clock()))
+            return batch
 
-class _Inline:
-    """`map(fetch, tasks)`, and it notes when; like that it goes on after an error."""
-
-    def __init__(self, fetch: Function, tasks: Iterator[Any], recorder: InlineRecorder) -> None:
-        self._fetch = fetch
-        self._draw = tasks.__next__
-        self._extend = recorder.chain.rows.extend
-        self._recorder = recorder
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        asked = clock()
-        try:
-            task = self._draw()
-        except StopIteration:
-            self._extend((-1, asked, asked, asked))
-            raise
-        drawn = clock()
-        recorder = self._recorder
-        recorder.key = key = recorder.key + 1
-        batch = self._fetch(task)
-        self._extend((key, asked, drawn, clock()))
-        return batch
+        # Like `map(fetch, tasks)` it goes on after an error, which a generator would not.
+        return map(make, repeat(None))
 
 
 class _Here(threading.local):

@@ -13,13 +13,14 @@ import itertools
 import os
 import struct
 from collections import deque
+from collections.abc import Callable, Iterator
 from multiprocessing.reduction import DupFd
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dlkit.trace.spans import CODES, EPOCH, LOOP, RECORD
+from dlkit.trace.spans import EPOCH, RECORD
 
 Records = npt.NDArray[Any]  # of type RECORD
 _WIDTH = 7  # numbers of a span in a local ring: its running number, then those of a shared one
@@ -43,12 +44,56 @@ def to_records(rows: Any, worker: int) -> Records:
     return records
 
 
-class LocalRing:
+class Rows:
+    """The newest rows of so many integers each; the first of a row is how many came before it.
+
+    Args:
+        capacity: how many rows.
+        width: integers in a row.
+
+    Attributes:
+        extend: adds a row, given as a tuple.
+        numbers: yields the first integer of each row.
+
+    Example:
+        >>> rows = Rows(capacity=2, width=2)
+        >>> for value in (10, 20, 30):
+        ...     rows.extend((next(rows.numbers), value))
+        >>> rows.table().tolist(), rows.dropped(rows.table())
+        ([[1, 20], [2, 30]], 1)
+    """
+
+    def __init__(self, capacity: int, width: int) -> None:
+        self._width = width
+        self._flat: deque[int] = deque(maxlen=width * capacity)
+        self.extend: Callable[[tuple[int, ...]], None] = self._flat.extend
+        self.numbers = itertools.count()
+        self._cleared = 0
+
+    def table(self) -> npt.NDArray[np.int64]:
+        """Return the rows that are there, the oldest first."""
+        flat = list(self._flat)  # in one step, so that no row is cut by a thread that writes
+        return np.array(flat, dtype=np.int64).reshape(-1, self._width)
+
+    def dropped(self, table: npt.NDArray[np.int64]) -> int:
+        """Return how many rows had to go before the first one of a table."""
+        return int(table[0, 0]) - self._cleared if len(table) else 0
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self._cleared = next(self.numbers) + 1
+        self._flat.clear()
+
+
+class LocalRing(Rows):
     """The newest spans of one thread of this process.
 
     Args:
         capacity: how many.
         worker: whose they are.
+
+    Attributes:
+        write: notes a span; the oldest one goes where there is no more room.
 
     Example:
         >>> ring = LocalRing(2, worker=0)
@@ -60,104 +105,27 @@ class LocalRing:
     """
 
     def __init__(self, capacity: int, worker: int) -> None:
+        super().__init__(capacity, _WIDTH)
         self.worker = worker
-        self.numbers = itertools.count()
-        self.rows: deque[int] = deque(maxlen=_WIDTH * capacity)
-        self._cleared = 0
-
-    def write(
-        self, start: int, end: int, key: int, stage: int, index: int = -1, cpu: int = -1
-    ) -> None:
-        """Note a span; the oldest one goes where there is no more room."""
-        self.rows.extend((next(self.numbers), start, end, key, stage, index, cpu))
+        self.write = _writer(self.extend, self.numbers)
 
     def read(self) -> tuple[Records, int]:
         """Return the spans that are there, the oldest first, and how many are not any more."""
-        flat = list(self.rows)  # in one step, so that no span is cut by a thread that writes
-        table = np.array(flat, dtype=np.int64).reshape(-1, _WIDTH)
+        table = self.table()
         names = ("start", "end", "key", "stage", "index", "cpu")
         rows = {name: table[:, place] for place, name in enumerate(names, 1)}
-        dropped = int(table[0, 0]) - self._cleared if len(table) else 0
-        return to_records(rows, self.worker), dropped
-
-    def clear(self) -> None:
-        """Forget all spans."""
-        self._cleared = next(self.numbers) + 1
-        self.rows.clear()
+        return to_records(rows, self.worker), self.dropped(table)
 
 
-class Chain:
-    """The newest batches that the training loop fetched itself, each as four numbers.
+def _writer(
+    extend: Callable[[tuple[int, ...]], None], numbers: Iterator[int]
+) -> Callable[..., None]:
+    """Return the function that writes a span: one that looks nothing up on its way."""
 
-    They are the batch's key, when it was asked for, when its task was drawn, and when it was ready;
-    at the end of a pass, -1 and when there was nothing more.
+    def write(start: int, end: int, key: int, stage: int, index: int = -1, cpu: int = -1) -> None:
+        extend((next(numbers), start, end, key, stage, index, cpu))
 
-    Args:
-        capacity: how many batches.
-
-    Example:
-        >>> from dlkit.trace.spans import STAGES
-        >>> chain = Chain(10)
-        >>> chain.rows.extend((0, 100, 103, 150))
-        >>> chain.rows.extend((-1, 200, 200, 200))
-        >>> records, dropped = chain.read(no_records())
-        >>> [(STAGES[r["stage"]], int(r["start"]), int(r["end"])) for r in records]
-        [('sample', 100, 103), ('fetch', 103, 150), ('wait', 100, 150), ('compute', 150, 200)]
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.rows: deque[int] = deque(maxlen=4 * capacity)
-        self._before = 0  # batches of earlier passes
-
-    def begin(self) -> None:
-        """A pass begins, with the key that follows."""
-        self._before += self._newest()
-        self.rows.extend((-1, 0, 0, 0))
-
-    def clear(self) -> None:
-        """Forget all batches."""
-        self._before = -self._newest()
-        self.rows.clear()
-
-    def _newest(self) -> int:
-        """How many batches of the running pass there were."""
-        keys = list(self.rows)[-8::4]
-        return max((key % EPOCH + 1 for key in keys if key >= 0), default=0)
-
-    def read(self, collated: Records) -> tuple[Records, int]:
-        """Return the spans of the batches, and how many are not there any more.
-
-        Args:
-            collated: spans of collating, which ends fetching where a batch has one.
-        """
-        table = np.array(list(self.rows), dtype=np.int64).reshape(-1, 4)
-        batch = table[:, 0] >= 0
-        key, asked, drawn, ready = table[batch].T
-        fetched = ready.copy()
-        begun = dict(zip(_keys(collated), collated["start"].tolist(), strict=True))
-        if begun:
-            fetched = np.array([begun.get(k, r) for k, r in zip(key.tolist(), ready, strict=True)])
-        # Training computes from one batch until it asks for the next, or finds the end.
-        follows = np.flatnonzero(batch[:-1]) if len(table) else np.empty(0, dtype=np.int64)
-        follows = follows[table[follows + 1, 1] > 0]
-        computed = (table[follows, 3], table[follows + 1, 1], table[follows, 0])
-        parts = []
-        for stage, (start, end, keys) in {
-            "sample": (asked, drawn, key),
-            "fetch": (drawn, fetched, key),
-            "wait": (asked, ready, key),
-            "compute": computed,
-        }.items():
-            code = np.full(len(keys), CODES[stage])
-            none = np.full(len(keys), -1)
-            rows = {"start": start, "end": end, "key": keys, "stage": code}
-            parts.append(to_records({**rows, "index": none, "cpu": none}, LOOP))
-        return np.concatenate(parts), 4 * max(0, self._before + self._newest() - len(key))
-
-
-def _keys(records: Records) -> list[int]:
-    keys: list[int] = (records["epoch"].astype(np.int64) * EPOCH + records["batch"]).tolist()
-    return keys
+    return write
 
 
 class SharedRing:

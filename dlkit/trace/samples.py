@@ -34,32 +34,57 @@ def timed_samples(dataset: Any) -> Any:
 _LONG = 1_000_000  # nanoseconds; a sample that took less was not kept from a core for long
 
 
-class _Queued(threading.local):
-    last: int | None = None  # nanoseconds that this thread has queued for a core, when last read
-
-
-_queued = _Queued()
-
-
-def queued_since(start: int, end: int) -> int:
-    """Return for how many nanoseconds of a long sample its thread had no core.
+class Queueing(threading.local):
+    """For how long the samples of a thread were held up, because it was ready but had no core.
 
     A sample is not slow because the machine is busy with something else. Linux counts the queueing
-    (`/proc/<pid>/task/<tid>/schedstat`); elsewhere the answer is 0. What was queued between long
-    samples counts as the next one's, which is little.
+    (`/proc/<pid>/task/<tid>/schedstat`); elsewhere the answer is 0. Reading the count takes ten
+    microseconds, so it is read beside long samples only, which come after each other: behind each,
+    and before the next. A long one after short ones gets its share of what was counted meanwhile.
     """
-    if end - start < _LONG:
-        return 0
+
+    def __init__(self) -> None:
+        self._at: int | None = None  # when the count was read last; None after a short sample
+        self._since = 0  # the same, and after a short sample too
+        self._count: int | None = None  # nanoseconds, as it was then
+
+    def before(self) -> None:
+        """A sample will begin."""
+        if self._at is not None:
+            self._read()
+
+    def within(self, start: int, end: int) -> int:
+        """Return how many nanoseconds of a sample were queueing."""
+        if end - start < _LONG:
+            self._at = None
+            return 0
+        before, since, fresh = self._count, self._since, self._at is not None
+        self._read()
+        if before is None or self._count is None:
+            return 0
+        queued = max(0, self._count - before)
+        if not fresh:
+            queued = queued * (end - start) // max(1, end - since)
+        return min(queued, end - start)
+
+    def _read(self) -> None:
+        self._count = queued_by_now()
+        self._at = self._since = clock()
+
+
+def queued_by_now() -> int | None:
+    """Return how many nanoseconds this thread has queued for a core; None if nobody counts."""
     try:
         text = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text()
     except OSError:
-        return 0
-    now = int(text.split()[1])
-    before, _queued.last = _queued.last, now
-    return 0 if before is None else min(max(0, now - before), end - start)
+        return None
+    return int(text.split()[1])
 
 
-class _InFront:
+queueing = Queueing()
+
+
+class InFront:
     """Reaches what another object has, attributes and methods, through this one."""
 
     def __init__(self, behind: Any) -> None:
@@ -74,28 +99,30 @@ class _InFront:
         setattr(self.behind, name, value)
 
 
-class TimedSamples(_InFront):
+class TimedSamples(InFront):
     """A map-style dataset."""
 
     def __getitem__(self, index: Any) -> Any:
+        queueing.before()
         before = thread_time_ns()
         start = clock()
         sample = self.behind[index]
         end = clock()
         cpu = thread_time_ns() - before
-        here.recorder.note_sample(index, start, end - queued_since(start, end), cpu)
+        here.recorder.note_sample(index, start, end - queueing.within(start, end), cpu)
         return sample
 
     def __len__(self) -> int:
         return len(self.behind)
 
 
-class TimedStream(_InFront, IterableDataset[Any]):
+class TimedStream(InFront, IterableDataset[Any]):
     """An iterable dataset; its samples have the numbers 0, 1, 2, ... of its worker."""
 
     def __iter__(self) -> Iterator[Any]:
         samples, number = iter(self.behind), 0
         while True:
+            queueing.before()
             before = thread_time_ns()
             start = clock()
             try:
@@ -104,7 +131,7 @@ class TimedStream(_InFront, IterableDataset[Any]):
                 return
             end = clock()
             cpu = thread_time_ns() - before
-            here.recorder.note_sample(number, start, end - queued_since(start, end), cpu)
+            here.recorder.note_sample(number, start, end - queueing.within(start, end), cpu)
             number += 1
             yield sample
 

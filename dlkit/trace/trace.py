@@ -6,7 +6,6 @@ DataLoader(..., trace=True)  -->  loader.trace  -->  table(), summary(), to_chro
 import operator
 import os
 import sys
-import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from dlkit.trace import export
+from dlkit.trace.chain import Chain
 from dlkit.trace.recorder import InlineRecorder, Recorder
-from dlkit.trace.rings import Chain, LocalRing, Records, SharedRing, no_records
+from dlkit.trace.rings import LocalRing, Records, no_records
 from dlkit.trace.spans import CODES, EPOCH, LOOP, STAGES, Span
 from dlkit.trace.summary import TraceSummary, summarise
+from dlkit.trace.worker_rings import WorkerRings
 
 CAPACITY = 1 << 14  # spans; 0.8 MB, and 4,000 batches of a training loop
 
@@ -61,7 +62,9 @@ class Trace:
         self.epochs = 0  # passes that have begun
         self.parts: tuple[str, ...] = ()  # names of what reading a sample is made of, if recorded
         self._local: dict[int, LocalRing] = {}
-        self._chain = Chain(self.capacity)
+        # What the training loop does: where it fetches itself, and where batches come to it.
+        self._fetched = Chain(self.capacity, "sample", "fetch")
+        self.deliveries = Chain(self.capacity, None, "transfer")
         self._pools: list[WorkerRings] = []
         self._past: dict[int, Records] = {}  # of rings that are gone, by worker
         self._gone: Counter[int] = Counter()  # spans of theirs that were dropped
@@ -72,6 +75,8 @@ class Trace:
         """Begin a pass, and return its number."""
         self.rank = _rank()
         self.settle()
+        for chain in (self._fetched, self.deliveries):
+            chain.begin()
         self.epochs += 1
         return self.epochs - 1
 
@@ -87,12 +92,11 @@ class Trace:
         if self.samples or self.cpu:
             return self.recorder()
         ring = self._local.setdefault(LOOP, LocalRing(self.capacity, LOOP))
-        self._chain.begin()
-        recorder = InlineRecorder(ring, self._chain)
+        recorder = InlineRecorder(ring, self._fetched)
         recorder.epoch = (self.epochs - 1) * EPOCH
         return recorder
 
-    def worker_rings(self, size: int) -> "WorkerRings":
+    def worker_rings(self, size: int) -> WorkerRings:
         """Make rings for the worker processes of a pool.
 
         Raises:
@@ -135,8 +139,9 @@ class Trace:
         """Return what each ring holds, and how many spans it has lost."""
         local = {worker: ring.read() for worker, ring in self._local.items()}
         here = local[LOOP][0] if LOOP in local else no_records()
-        chain = self._chain.read(here[here["stage"] == CODES["collate"]])
-        return [*local.values(), chain, *(read for pool in self._pools for read in pool.read())]
+        fetched = self._fetched.read(here[here["stage"] == CODES["collate"]])
+        pools = (read for pool in self._pools for read in pool.read())
+        return [*local.values(), fetched, self.deliveries.read(no_records()), *pools]
 
     def spans(self) -> list[Span]:
         """Return all spans, in the order in which they began."""
@@ -152,7 +157,8 @@ class Trace:
         """Forget all spans; recording goes on."""
         for local in self._local.values():
             local.clear()
-        self._chain.clear()
+        self._fetched.clear()
+        self.deliveries.clear()
         for pool in self._pools:
             for ring in pool.rings:
                 ring.clear()
@@ -252,54 +258,6 @@ class Trace:
 
     def _repr_html_(self) -> str:
         return export.html(self.summary(), self.records())
-
-
-class WorkerRings:
-    """The rings of the worker processes of one pool.
-
-    Args:
-        capacity: spans in each.
-        size: how many workers.
-        samples: whether single samples are noted.
-        cpu: whether time on a core is noted.
-    """
-
-    def __init__(self, capacity: int, size: int, samples: bool, cpu: bool) -> None:
-        self.rings = [SharedRing(capacity, worker) for worker in range(size)]
-        self.samples, self.cpu = samples, cpu
-        self.epochs: dict[int, int] = {}  # the pool's passes to the trace's
-        self._pool: weakref.ref[Any] | None = None
-
-    def belong_to(self, pool: Any) -> None:
-        """Say whose workers write here."""
-        self._pool = weakref.ref(pool)
-
-    def note_pass(self, pool: Any, epoch: int) -> None:
-        """Note which pass of the trace the running pass of a pool is, if it is this one's."""
-        if self._pool is not None and self._pool() is pool is not None:
-            self.epochs[pool.running] = epoch
-
-    @property
-    def over(self) -> bool:
-        """Whether nobody writes here any more."""
-        pool = self._pool() if self._pool is not None else None
-        return pool is None or bool(pool.closed)
-
-    def read(self) -> list[tuple[Records, int]]:
-        """Return for each worker its spans, and how many had to go."""
-        results = []
-        newest = max(self.epochs.values(), default=0)
-        for ring in self.rings:
-            records, dropped = ring.read()
-            passes = records["epoch"].tolist()
-            records["epoch"] = [self.epochs.get(number, newest) for number in passes]
-            results.append((records, dropped))
-        return results
-
-    def close(self) -> None:
-        """Give up what new worker processes would need."""
-        for ring in self.rings:
-            ring.close()
 
 
 def _rank() -> int:

@@ -82,7 +82,9 @@ class TracedFetcher(Fetcher):
     def fetch(self, task: Task, number: int) -> Any:
         """Return the batch of a task."""
         self._notes.key = self._notes.epoch + number
-        return super().fetch(task, number)
+        if self._fetch is None or self._stateful:
+            return super().fetch(task, number)
+        return self._fetch(task)
 
 
 class TracedPacker(Packer):
