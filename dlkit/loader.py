@@ -30,7 +30,13 @@ from dlkit.collate import default_collate, default_convert
 from dlkit.epoch import Epoch
 from dlkit.failures import SampleError
 from dlkit.iterator import EpochIterator, traced_pass
-from dlkit.samplers import BatchSampler, InfiniteSampler, RandomSampler, SequentialSampler
+from dlkit.samplers import (
+    BatchSampler,
+    InfiniteSampler,
+    RandomSampler,
+    SequentialSampler,
+    ShardedIterable,
+)
 from dlkit.samplers.batches import resumable_batches
 from dlkit.samplers.epochs import EpochCounter, with_epoch
 from dlkit.samplers.foreign import resumable
@@ -298,7 +304,8 @@ class DataLoader(torch_data.DataLoader[Batch]):
                 f"state must be a dictionary made by DataLoader.state_dict(), but got {state!r:.80}"
             )
         for key, ours in self._identity().items():
-            if key == "batch_size" and ours and state.get(key) and with_epoch(self) is not None:
+            dealt = with_epoch(self) is not None or isinstance(self.dataset, ShardedIterable)
+            if key == "batch_size" and ours and state.get(key) and dealt:
                 continue  # ranks that are fewer or more may have larger or smaller batches
             if state.get(key) != ours:
                 raise ValueError(
