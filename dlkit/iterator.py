@@ -22,6 +22,7 @@ from dlkit.fetch import Fetched, iterable_fetcher, map_fetcher, read_again, skip
 from dlkit.samplers.foreign import Replayed
 from dlkit.streams import (
     length_watcher,
+    start_positions,
     tell_reading_again,
     tell_size,
     with_state,
@@ -182,10 +183,8 @@ class EpochIterator(Generic[Batch]):
         tasks = self._recorder.numbers(repeat(loader.batch_size))
         if size:
             places = [Position(s["state"], s["batches"]) for s in shares or []]
-            again = sum(place.skip for place in places)
-            if again:
-                tell_reading_again(loader.dataset, again)
-            places = places or [Position()] * size
+            tell_reading_again(loader.dataset, places)
+            places = places or start_positions(loader.dataset, size)
             epoch.shares = [Share(place) for place in places]
             epoch.turn = saved["turn"] if saved is not None and shares else 0
             self.pool = pool or loader.new_pool(seed_state, size)
@@ -212,7 +211,7 @@ class EpochIterator(Generic[Batch]):
             recorder=self._recorder,
         )
         if saved is not None and saved["batches"] and position is None:
-            tell_reading_again(dataset, saved["batches"])
+            tell_reading_again(dataset, [Position(skip=saved["batches"])])
             read_again(fetch, loader.batch_size, saved["batches"])
         if stateful and loader.device is not None:
             fetch = with_state(fetch, dataset)

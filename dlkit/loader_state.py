@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dlkit.epoch import Epoch
+from dlkit.samplers import ShardedIterable
 from dlkit.samplers.epochs import EpochCounter, with_epoch
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def check_state(loader: "DataLoader[Any]", state: Any) -> None:
             f"state must be a dictionary made by DataLoader.state_dict(), but got {state!r:.80}"
         )
     for key, ours in _identity(loader).items():
-        if key == "batch_size" and ours and state.get(key) and with_epoch(loader) is not None:
+        dealt = with_epoch(loader) is not None or isinstance(loader.dataset, ShardedIterable)
+        if key == "batch_size" and ours and state.get(key) and dealt:
             continue  # ranks that are fewer or more may have larger or smaller batches
         if state.get(key) != ours:
             raise ValueError(

@@ -6,11 +6,13 @@ workers.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlkit.epoch import Epoch
 from dlkit.fetch import Fetched
+from dlkit.samplers.readers import ShardedIterable, warn_of_reading_again
+from dlkit.workers import Position
 
 if TYPE_CHECKING:
     from dlkit.loader import DataLoader
@@ -27,13 +29,23 @@ def with_state(fetch: Callable[[Any], Any], dataset: Any) -> Callable[[Any], Any
     return run
 
 
-def tell_reading_again(dataset: Any, count: int) -> None:
-    """Warn of what continuing a stream without a state costs."""
-    warnings.warn(
-        f"{type(dataset).__name__} has no state_dict and load_state_dict, so {count} batches "
-        "are read again and thrown away to continue after them",
-        stacklevel=6,
-    )
+def start_positions(dataset: Any, size: int) -> list[Position]:
+    """Return where the workers of a pass begin that is not continued."""
+    if isinstance(dataset, ShardedIterable):
+        return [Position(dataset.start_state(worker, size)) for worker in range(size)]
+    return [Position()] * size
+
+
+def tell_reading_again(dataset: Any, places: Sequence[Position]) -> None:
+    """Warn of what continuing a stream without a state costs its readers."""
+    batches = sum(place.skip for place in places)
+    if batches:
+        warn_of_reading_again(dataset, f"{batches} batches", stacklevel=7)
+    states = [place.state for place in places if place.state is not None]
+    if isinstance(dataset, ShardedIterable):  # it has a state, and its own dataset may have none
+        samples = sum(map(dataset.samples_before, states))
+        if samples:
+            warn_of_reading_again(dataset.dataset, f"{samples} samples", stacklevel=7)
 
 
 def tell_size(loader: "DataLoader[Any]", size: int) -> None:

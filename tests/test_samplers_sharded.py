@@ -1,6 +1,7 @@
 """Any sampler, stream or disk dealt to ranks, and the plan that shows it: each sample once."""
 
 import random
+import warnings
 from collections import Counter
 from itertools import islice, product
 
@@ -320,11 +321,15 @@ def test_readers_of_a_stream_get_each_sample_once_for_all_small_sizes(monkeypatc
             info = type("Info", (), {"id": worker, "num_workers": workers}) if workers else None
             monkeypatch.setattr("dlkit.samplers.readers.get_worker_info", lambda info=info: info)
             counts.append(list(ShardedIterable(range(n), world, rank, drop_last=drop_last)))
-        readers = world * max(workers, 1)
-        kept = n - n % readers if drop_last else n
+        # A worker's turn over all ranks is whole or left out, and neighbours are in one turn.
+        kept = n - n % world if drop_last else n
         assert sorted(flat(counts)) == list(range(kept))
-        lengths = [len(share) for share in counts]
-        assert max(lengths) - min(lengths) <= (0 if drop_last else 1)
+        for of_worker in (counts[w * world : (w + 1) * world] for w in range(max(workers, 1))):
+            lengths = [len(share) for share in of_worker]
+            assert max(lengths) - min(lengths) <= (0 if drop_last else 1)
+        of_ranks = [len(flat(counts[rank::world])) for rank in range(world)]
+        assert of_ranks == [len(ShardedIterable(range(n), world, r, drop_last=drop_last))
+                            for r in range(world)]  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ["process", "thread"])
@@ -337,6 +342,127 @@ def test_workers_of_ranks_share_a_stream(method, workers):
         found.append([index for batch in loader for index in batch.tolist()])
         assert len(found[-1]) == len(list(stream))
     assert sorted(flat(found)) == list(range(31))
+
+
+class Seekable(Stream):
+    """A stream that says where it is, begins again at its end, and counts what was read of it."""
+
+    start = position = reads = 0
+
+    def __iter__(self):
+        start, self.start = self.start, 0
+        for sample in range(start, self.n):
+            self.position = sample + 1
+            self.reads += 1
+            yield sample
+        self.position = 0
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.start = state["position"]
+
+
+@pytest.fixture
+def as_worker(monkeypatch):
+    """Let streams believe that they are read in a worker; by none where there are 0 of them."""
+
+    def be(worker, workers):
+        info = type("Info", (), {"id": worker, "num_workers": workers}) if workers else None
+        monkeypatch.setattr("dlkit.samplers.readers.get_worker_info", lambda: info)
+
+    return be
+
+
+@pytest.mark.filterwarnings("ignore:.*are read again and thrown away")
+@pytest.mark.parametrize("kind", [Stream, Seekable])
+def test_a_stream_goes_on_with_any_ranks_in_mid_pass_for_all_small_sizes(kind, as_worker):
+    # Workers come to different places, `taken` apart; rank 0's states serve the ranks of each leg.
+    for n, workers, legs in product(
+        (0, 1, 7, 12, 19), (0, 1, 2, 3), ([3, 2, 1], [1, 2], [2, 2], [2, 3, 2])
+    ):
+        found, states = [], {}
+        for place, world in enumerate(legs):
+            last = place == len(legs) - 1
+            after = {}
+            for worker, rank in product(range(max(workers, 1)), range(world)):
+                as_worker(worker, workers)
+                stream = ShardedIterable(kind(n), world, rank)
+                if worker in states:
+                    stream.load_state_dict(states[worker])
+                taken = None if last else (worker + place) % 3
+                found += islice(running := iter(stream), taken)
+                if rank == 0:
+                    after[worker] = stream.state_dict()
+                del running
+            states = after
+        assert sorted(found) == list(range(n)), (n, workers, legs)
+
+
+def test_a_stream_that_can_seek_reads_nothing_again(recwarn):
+    first = ShardedIterable(Seekable(20), 2, 0)
+    assert list(islice(iter(first), 4)) == [0, 2, 4, 6]
+    rest = ShardedIterable(Seekable(20), 3, 1)
+    rest.load_state_dict(first.state_dict())
+    assert list(rest) == [9, 12, 15, 18]
+    assert rest.dataset.reads == 20 - 7  # 7, which was rank 1's, is passed over
+    assert not recwarn
+    assert list(rest) == list(ShardedIterable(range(20), 3, 1))  # the next pass is whole again
+
+
+def test_ranks_that_drop_the_rest_go_on_with_as_many_samples_each():
+    for n, taken, world in product(range(20), range(3), (1, 2, 3)):
+        before = [ShardedIterable(Seekable(n), 2, rank, drop_last=True) for rank in range(2)]
+        found = flat(list(islice(iter(rank), taken)) for rank in before)
+        after = [ShardedIterable(Seekable(n), world, rank, drop_last=True) for rank in range(world)]
+        for rank in after:
+            rank.load_state_dict(before[0].state_dict())
+        shares = [list(rank) for rank in after]
+        assert len(set(map(len, shares))) == 1
+        found += flat(shares)
+        assert sorted(found) == list(range(len(found)))
+        assert n - len(found) < max(world, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "workers", "method", "words"),
+    [
+        (Seekable, 0, "process", None),
+        (Seekable, 2, "process", None),
+        (Stream, 0, "process", "Stream has no state_dict and load_state_dict, so 11 samples"),
+        (Stream, 2, "process", "Stream has no state_dict and load_state_dict, so 20 samples"),
+        (Seekable, 2, "thread", "thread workers share one Seekable, so 20 samples"),
+    ],
+    ids=str,
+)
+def test_a_loader_of_a_stream_goes_on_with_other_ranks_in_mid_pass(kind, workers, method, words):
+    def loader(world, rank, batch_size):
+        stream = ShardedIterable(kind(53), world, rank)
+        return DataLoader(stream, batch_size, num_workers=workers, worker_method=method)
+
+    before = [loader(2, rank, 2) for rank in range(2)]
+    found = [islice(iter(rank), 3) for rank in before]
+    found = [batch.tolist() for batches in found for batch in batches]
+    after = [loader(3, rank, 3) for rank in range(3)]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for rank in after:
+            rank.load_state_dict(before[0].state_dict())
+            found += [batch.tolist() for batch in rank]
+    assert sorted(flat(found)) == list(range(53))
+    assert len(told) == (3 if words else 0)
+    assert all(words in str(warning.message) for warning in told)
+
+
+def test_a_state_of_another_worker_or_stream_is_refused(as_worker):
+    as_worker(1, 2)
+    state = ShardedIterable(range(9), 2, 0).state_dict()
+    with pytest.raises(ValueError, match="does not fit this stream"):
+        ShardedIterable("abc", 2, 0).load_state_dict(state)
+    as_worker(0, 0)
+    with pytest.raises(ValueError, match=r"'worker': \[1, 2\]"):
+        ShardedIterable(range(9), 2, 0).load_state_dict(state)
 
 
 def test_a_stream_of_a_rank_has_the_length_that_it_yields():

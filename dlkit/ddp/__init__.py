@@ -11,7 +11,7 @@ Read in this order:
     same_data    do all ranks hold the same data?     seeds      random numbers by rank
     launch       ranks from a notebook cell           output     printing once
     rank, child  a rank from outside, and inside     errors     what goes wrong, by rank
-    scaling      how many ranks pay
+    scaling      how many ranks pay                  exchange   when gradients travel, in a trace
 
 Everything works the same in one process without ranks, so one program serves both.
 """
@@ -24,6 +24,7 @@ from dlkit.ddp.errors import (
     RankTimeoutError,
     RendezvousError,
 )
+from dlkit.ddp.exchange import RankTime, spans_of_ranks, time_of_ranks
 from dlkit.ddp.group import barrier, process_group
 from dlkit.ddp.launch import launch
 from dlkit.ddp.output import print_once, progress
@@ -44,6 +45,7 @@ __all__ = [
     "MismatchedDataError",
     "MissingRankError",
     "RankDiedError",
+    "RankTime",
     "RankTimeoutError",
     "RendezvousError",
     "barrier",
@@ -59,7 +61,9 @@ __all__ = [
     "progress",
     "seed_of_rank",
     "seed_ranks",
+    "spans_of_ranks",
     "sum_over_ranks",
+    "time_of_ranks",
     "total",
     "weighted_mean",
 ]

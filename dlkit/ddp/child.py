@@ -27,7 +27,7 @@ from dlkit.ddp.errors import MissingRankError, is_consequence
 from dlkit.ddp.group import process_group
 from dlkit.failures import Failure
 from dlkit.structure import map_structure
-from dlkit.workers.child import _die_with
+from dlkit.workers.lifeline import die_with
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def run(
     """
     # Ctrl-C reaches all processes of a terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with(lifeline)
+    die_with(lifeline)
     _print_into(output)
     # A rank may have worker processes of its own, which multiprocessing forbids daemons.
     multiprocessing.process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from typing import Any
 
 from dlkit.ddp import child
 from dlkit.ddp.errors import death_notice
-from dlkit.workers.remote import _socket_pair
+from dlkit.workers.lifeline import socket_pair
 
 _FRAMES = 12  # of a stack that are shown, the innermost
 _KEPT = 200  # lines of a rank's standard error that are kept for an error's notes
@@ -39,7 +39,7 @@ class Rank:
         pipes = [context.Pipe(duplex=False) for _ in range(2)]
         self._results: Connection = results
         self._output: dict[Any, int] = {pipe[0]: place for place, pipe in enumerate(pipes, 1)}
-        self._lifeline, their_lifeline = _socket_pair()
+        self._lifeline, their_lifeline = socket_pair()
         theirs = (their_results, *(pipe[1] for pipe in pipes), their_lifeline)
         self._process = context.Process(
             target=child.run,

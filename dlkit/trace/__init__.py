@@ -10,11 +10,12 @@ lies), then `trace` (all of them together), and `summary` and `export` for what 
 """
 
 from dlkit.trace.recorder import UNTRACED, Recorder, Untraced
-from dlkit.trace.spans import LOOP, PIN, STAGES, Span, row_name
+from dlkit.trace.spans import EXCHANGE, LOOP, PIN, STAGES, Span, row_name
 from dlkit.trace.summary import StageTotal, TraceSummary
 from dlkit.trace.trace import Trace
 
 __all__ = [
+    "EXCHANGE",
     "LOOP",
     "PIN",
     "STAGES",

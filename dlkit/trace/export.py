@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 
 from dlkit.trace.rings import Records
-from dlkit.trace.spans import FIRST_PART, LOOP, PIN, RECORD, STAGES, WHOLE, row_name
+from dlkit.trace.spans import (
+    AGREEMENT,
+    EXCHANGE,
+    FIRST_PART,
+    GRADIENTS,
+    LOOP,
+    PIN,
+    RECORD,
+    STAGES,
+    WHOLE,
+    row_name,
+)
 from dlkit.trace.summary import TraceSummary
 
 _FORMAT = "dlkit trace 1"
@@ -98,6 +109,8 @@ def _events(records: Records, rank: int, parts: Sequence[str]) -> Iterator[dict[
 def _event_name(stage: str, index: int, parts: Sequence[str]) -> str:
     if index == WHOLE:
         return stage
+    if stage == "compute":
+        return {GRADIENTS: "gradients", AGREEMENT: "agreement"}.get(index, f"{stage} part")
     number = FIRST_PART - index
     if number < 0:
         return f"{stage} sample"
@@ -105,8 +118,8 @@ def _event_name(stage: str, index: int, parts: Sequence[str]) -> str:
 
 
 def _thread(worker: int) -> int:
-    """Numbers of threads are positive: training first, pinning next, then the workers."""
-    return {LOOP: 1, PIN: 2}.get(worker, worker + 3)
+    """Numbers of threads are positive: training, pinning, the workers, and exchange at the end."""
+    return {LOOP: 1, PIN: 2, EXCHANGE: 1 << 16}.get(worker, worker + 3)
 
 
 def write(path: Path, text: str) -> None:

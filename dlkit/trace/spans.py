@@ -12,9 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 __all__ = [
+    "AGREEMENT",
     "CODES",
     "EPOCH",
+    "EXCHANGE",
     "FIRST_PART",
+    "GRADIENTS",
     "LOOP",
     "PIN",
     "RECORD",
@@ -31,9 +34,12 @@ STAGES = ("sample", "fetch", "collate", "transfer", "wait", "compute")
 CODES = {stage: code for code, stage in enumerate(STAGES)}
 LOOP = -1  # instead of a worker's number: the thread that iterates over the loader
 PIN = -2  # the thread that pins batches
+EXCHANGE = -3  # no thread, but what travels between ranks while training computes
 # Instead of a sample's index: the span is of a whole batch; of a sample without a number; of part
-# 0, 1, 2, ... of reading a sample (-3, -4, -5, ...), whose name `Trace.parts` knows.
+# 0, 1, 2, ... of reading a sample (-3, -4, -5, ...), whose name `Trace.parts` knows. Parts of
+# computing are what ranks exchange: a bucket of gradients, and how many samples everybody has.
 WHOLE, UNKNOWN, FIRST_PART = -1, -2, -3
+GRADIENTS, AGREEMENT = -3, -4
 
 # How spans are read; `worker`, `epoch` and `stage` last, so that all numbers are aligned.
 RECORD = np.dtype(
@@ -57,14 +63,14 @@ class Span(NamedTuple):
     Attributes:
         stage: one of `STAGES`. Fetching without workers happens inside of `wait`, because training
             stands still meanwhile.
-        worker: who did it: a number from 0, `LOOP` or `PIN`.
+        worker: who did it: a number from 0, `LOOP`, `PIN` or `EXCHANGE`.
         batch: number of the batch in its pass, from 0 where iterating began.
         rank: of the process in a distributed run, 0 otherwise.
         start: nanoseconds on the machine's monotonic clock.
         end: the same.
         epoch: number of the pass in this trace, from 0.
         index: of the sample in the dataset, where single samples were recorded; `WHOLE` (-1) where
-            the span is of a batch, `UNKNOWN` and `FIRST_PART` and below as said there.
+            the span is of a batch, `UNKNOWN`, `FIRST_PART` and below as said there.
         cpu: nanoseconds in which the thread used a core; -1 where that was not recorded.
 
     Example:
@@ -95,4 +101,5 @@ def row_name(worker: int) -> str:
         >>> row_name(2), row_name(LOOP)
         ('worker 2', 'training')
     """
-    return {LOOP: "training", PIN: "pinning"}.get(worker, f"worker {worker}")
+    names = {LOOP: "training", PIN: "pinning", EXCHANGE: "exchange"}
+    return names.get(worker, f"worker {worker}")

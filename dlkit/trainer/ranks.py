@@ -21,7 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils import data as torch_data
 
 from dlkit import ddp
+from dlkit.ddp.exchange import ExchangeNotes
 from dlkit.ddp.uneven import Lockstep
+from dlkit.trace.spans import clock
 from dlkit.trainer.checkpoint import restore_rng, rng_state
 from dlkit.trainer.metrics import EpochTotals
 
@@ -45,6 +47,7 @@ class Ranks:
             self.training_model = DistributedDataParallel(
                 model, device_ids=[self.place.device] if on_gpu else None
             )
+        self._notes = ExchangeNotes()
 
     @property
     def several(self) -> bool:
@@ -53,11 +56,19 @@ class Ranks:
 
     # ---- each step ------------------------------------------------------------------------------
 
+    def begin_pass(self, loader: Any) -> None:
+        """Note what is exchanged from now on in the loader's trace, if it keeps one."""
+        if self.several:
+            self._notes.begin(getattr(loader, "trace", None), self.training_model)
+
     def agree(self, batches: list[Any], *, interrupted: bool) -> int:
         """Return how many samples all ranks have in this step; 0 at the end of the data."""
         if not self.several:
             return len(batches)
-        return self._lockstep.agree_on(batches, interrupted=interrupted)
+        start = clock()
+        everybody = self._lockstep.agree_on(batches, interrupted=interrupted)
+        self._notes.agreed(start)
+        return everybody
 
     def weight(self, samples: int, of_step: int) -> float:
         """Return the factor for the mean loss over a batch in a step.

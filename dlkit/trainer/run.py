@@ -156,6 +156,7 @@ class Run:
                 restore_rng(restore.rng)
         self._tell("on_epoch_start")
         iterator: Iterator[Any] = iter(()) if self._trained else iter(loader)
+        self.ranks.begin_pass(loader)
         if restore is not None and mid_epoch:
             # Only now: making the iterator, which the undisturbed run did long before this
             # point, draws random numbers too.

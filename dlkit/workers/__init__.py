@@ -7,7 +7,8 @@ Every way of working takes the tasks of a pass, in order, and gives back their b
     processes    worker processes fetch ahead, into slots of shared memory
 
 Read `interface`, then `ahead` (tasks in flight, results in order) and `worker` (what a worker
-does); then `threads`, or `processes` with `child`, `parcel` and `shared_memory`.
+does); then `threads`, or `processes` with `child`, `parcel`, `shared_memory` and `lifeline` (how
+processes end together).
 """
 
 from dlkit.workers.ahead import Ahead

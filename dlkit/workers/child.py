@@ -7,11 +7,9 @@ import contextlib
 import gc
 import os
 import pickle
-import select
 import signal
 import socket
 import struct
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +20,7 @@ from dlkit.failures import Failure
 from dlkit.memory import keep_freed_memory
 from dlkit.workers.info import set_process_info, worker_info
 from dlkit.workers.interface import Position
+from dlkit.workers.lifeline import die_with, end_watcher
 from dlkit.workers.parcel import Packer, Parcel
 from dlkit.workers.shared_memory import Handle, Slot
 from dlkit.workers.traced import process_tools
@@ -45,7 +44,7 @@ def work(number: int, connection: socket.socket, lifeline: socket.socket, inheri
     torch.set_num_threads(1)
     # Ctrl-C reaches all processes of a terminal; the main one decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with(lifeline)
+    die_with(lifeline)
     keep_freed_memory()
     # A worker may itself iterate over a loader with workers, which multiprocessing forbids daemons.
     import multiprocessing.process
@@ -118,7 +117,7 @@ def _packed(failure: Failure, packer: Packer) -> tuple[Parcel, Slot | None]:
 def _messages(connection: socket.socket) -> Iterator[Any]:
     """Yield what the main process sends, until it closes the connection."""
     stream = connection.makefile("rb")
-    hung_up = _hang_up(connection)
+    hung_up = end_watcher(connection)
     while True:
         try:
             message = pickle.load(stream)
@@ -127,15 +126,6 @@ def _messages(connection: socket.socket) -> Iterator[Any]:
         if hung_up():
             return  # nobody waits for this batch any more
         yield message
-
-
-def _hang_up(connection: socket.socket) -> Any:
-    """Return a function that says whether the other end is closed, even if messages are left."""
-    if not hasattr(select, "poll"):
-        return lambda: False
-    poll = select.poll()
-    poll.register(connection, select.POLLHUP)
-    return lambda: bool(poll.poll(0))
 
 
 def _answer(
@@ -162,22 +152,3 @@ def _answer(
     sent = socket.send_fds(connection, [data], [descriptor])
     connection.sendall(data[sent:])
     os.close(descriptor)
-
-
-def _die_with(lifeline: socket.socket) -> None:
-    """Let the kernel end this process when the main one is gone, also in the middle of a sample.
-
-    The main process never writes to the lifeline; it is closed when that process ends, however
-    that happens. Then the kernel sends SIGIO, whose default is to terminate. (No thread has to
-    wait for it, so datasets may fork.)
-    """
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
-    if _hang_up(lifeline)():  # before the kernel was asked
-        os.kill(os.getpid(), signal.SIGIO)

@@ -56,6 +56,16 @@ def get_worker_info() -> WorkerInfo | None:
     return info
 
 
+def in_thread_worker() -> bool:
+    """Whether a worker thread asks, which shares its dataset with others.
+
+    Example:
+        >>> in_thread_worker()
+        False
+    """
+    return _of_thread.info is not None
+
+
 def set_process_info(info: WorkerInfo) -> None:
     """Say who this process is."""
     torch_worker._worker_info = info

@@ -10,7 +10,6 @@ import pickle
 import socket
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -20,13 +19,13 @@ import cloudpickle
 
 from dlkit.workers import child
 from dlkit.workers.interface import Position, Result, Task
+from dlkit.workers.lifeline import BUFFER, socket_pair
 from dlkit.workers.parcel import unpack
 from dlkit.workers.sending import Sent
 from dlkit.workers.shared_memory import SlotViews
 
 HELD = 4  # batches that a user may keep in the slots of one worker; more are copied
 _AHEAD = 32  # tasks that may lie in a worker's socket; more wait here, so that nobody ever blocks
-_BUFFER = 1 << 18  # bytes that a socket holds
 
 
 class RemoteWorker:
@@ -60,8 +59,8 @@ class RemoteWorker:
         self.slots = SlotViews(HELD)
         self._unread.clear()
         self._descriptors.clear()
-        self.connection, theirs = _socket_pair()
-        self._lifeline, their_lifeline = _socket_pair()
+        self.connection, theirs = socket_pair()
+        self._lifeline, their_lifeline = socket_pair()
         self._process = context.Process(
             target=child.work,
             args=(self.number, theirs, their_lifeline, setup),
@@ -134,12 +133,12 @@ class RemoteWorker:
         """
         try:
             if hasattr(socket, "recv_fds"):
-                data, descriptors, flags, _ = socket.recv_fds(self.connection, _BUFFER, _AHEAD)
+                data, descriptors, flags, _ = socket.recv_fds(self.connection, BUFFER, _AHEAD)
                 self._descriptors.extend(descriptors)
                 if flags & socket.MSG_CTRUNC:
                     raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             else:
-                data = self.connection.recv(_BUFFER)
+                data = self.connection.recv(BUFFER)
         except ConnectionError:
             return None
         if not data:
@@ -226,26 +225,3 @@ def _raise(failure: Callable[[], Any]) -> Any:
 
 def _nothing() -> None:
     return None
-
-
-_ours: "weakref.WeakSet[socket.socket]" = weakref.WeakSet()
-
-
-def _socket_pair() -> tuple[socket.socket, socket.socket]:
-    ours, theirs = socket.socketpair()
-    for end in (ours, theirs):
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            end.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
-    _ours.add(ours)
-    return ours, theirs
-
-
-def _close_inherited() -> None:
-    # A forked process holds copies of all our ends. As long as it does, no worker would notice
-    # that this process has ended.
-    for end in list(_ours):
-        end.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_inherited)
