@@ -13,7 +13,6 @@ own pages). Peers read the same samples, from the same file where they can.
 """
 
 import argparse
-import importlib.util
 import os
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ import dlkit
 from benchmarks.measure import TORCH, Row, compare, machine, one_pass, ratios, report, take_turns
 from benchmarks.processes import can_measure_memory, in_fresh_process
 from benchmarks.samples import write_jpegs
+from benchmarks.storage_peers import PEERS, Samples, is_installed
 from benchmarks.storage_readers import READERS
 from dlkit.storage import FORMATS, convert, open_dataset
 
@@ -197,20 +197,20 @@ def _anonymous() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
 
 
-# ---- peers --------------------------------------------------------------------------------------
-
-
 def peers(files: Files, kind: str, rounds: int) -> list[Row]:
     """Compare with the loaders of other projects, in order, as shards are read."""
-    batch_size, indices = KINDS[kind][1], files.order(kind, "in order")
-    settings: dict[str, Any] = {"batch_size": batch_size, "sampler": indices}
+    shape, batch_size = KINDS[kind][:2]
+    indices = files.order(kind, "in order")
     rows = []
-    for name, (module, format, make) in PEERS.items():
-        if importlib.util.find_spec(module) is None:
+    for name, (_, format, make) in PEERS.items():
+        if not is_installed(name):
             print(f"{name} is not installed: not compared")
             continue
-        theirs = make(files, kind, batch_size, len(indices))
-        ours = dlkit.DataLoader(open_dataset(files.path(format, kind)), **settings)
+        pairs = [files.samples(kind)[index] for index in indices]
+        shard = files.path("tar", kind)
+        theirs = make(Samples(files.folder, kind, shape, pairs, shard, batch_size))
+        stored = open_dataset(files.path(format, kind))
+        ours = dlkit.DataLoader(stored, batch_size, sampler=indices)
         rows += compare(
             f"{name} and dlkit's {format}, {kind} samples in order, batch {batch_size}",
             {name: theirs, OURS: one_pass(ours, len(indices))},
@@ -219,70 +219,6 @@ def peers(files: Files, kind: str, rounds: int) -> list[Row]:
             seconds=0.01 if files.quick else 0.4,
         )
     return rows
-
-
-def _webdataset(files: Files, kind: str, batch_size: int, count: int) -> Callable[[], int]:
-    import webdataset
-
-    def run() -> int:
-        images = "0" if KINDS[kind][0] is None else "0.npy"
-        shard = webdataset.WebDataset(str(files.path("tar", kind)), shardshuffle=False)
-        batches = shard.decode().to_tuple(images, "1.cls").batched(batch_size)
-        seen = 0
-        for _, labels in batches:
-            seen += len(labels)
-            if seen >= count:
-                break
-        return seen
-
-    return run
-
-
-def _streaming(files: Files, kind: str, batch_size: int, count: int) -> Callable[[], int]:
-    from streaming import MDSWriter, StreamingDataset
-
-    folder = files.folder / f"{kind}.mds"
-    columns = {"x": "bytes" if KINDS[kind][0] is None else "ndarray", "y": "int"}
-    with MDSWriter(out=str(folder), columns=columns) as writer:
-        for image, label in files.samples(kind):
-            image = image if isinstance(image, bytes) else image.numpy()
-            writer.write({"x": image, "y": int(label)})
-    dataset = StreamingDataset(local=str(folder), shuffle=False, batch_size=batch_size)
-    return one_pass(
-        torch_data.DataLoader(torch_data.Subset(dataset, range(count)), batch_size), count
-    )
-
-
-def _litdata(files: Files, kind: str, batch_size: int, count: int) -> Callable[[], int]:
-    import litdata
-
-    samples, folder = files.samples(kind), str(files.folder / f"{kind}.lit")
-    litdata.optimize(
-        samples.__getitem__, list(range(len(samples))), folder, num_workers=1, chunk_bytes="64MB"
-    )
-    dataset = litdata.StreamingDataset(folder)
-    return one_pass(
-        torch_data.DataLoader(torch_data.Subset(dataset, range(count)), batch_size), count
-    )
-
-
-def _datasets(files: Files, kind: str, batch_size: int, count: int) -> Callable[[], int]:
-    import datasets
-
-    samples = files.samples(kind)
-    images = [image if isinstance(image, bytes) else image.numpy() for image, _ in samples]
-    table = datasets.Dataset.from_dict({"x": images, "y": [int(label) for _, label in samples]})
-    table.save_to_disk(str(files.folder / f"{kind}.hf"))
-    table = datasets.load_from_disk(str(files.folder / f"{kind}.hf")).with_format("torch")
-    return one_pass(torch_data.DataLoader(table.select(range(count)), batch_size), count)
-
-
-PEERS: dict[str, tuple[str, str, Callable[..., Callable[[], int]]]] = {
-    "webdataset": ("webdataset", "tar", _webdataset),
-    "mosaicml-streaming": ("streaming", "memmap", _streaming),
-    "litdata": ("litdata", "memmap", _litdata),
-    "Hugging Face datasets": ("datasets", "arrow", _datasets),
-}
 
 
 # ---- all of it ----------------------------------------------------------------------------------

@@ -89,6 +89,8 @@ def _batch_maker(
     if collate_fn is default_collate and _reads_rows(dataset):
         read = writing(read)
     read, collate = recorder.timed("fetch", read), recorder.timed("collate", writing(collate_fn))
+    if collate_fn is default_collate:  # which takes samples in any form
+        return lambda indices: collate(read(indices))
     return lambda indices: collate(for_collate(read(indices), collate_fn))
 
 

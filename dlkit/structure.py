@@ -33,18 +33,18 @@ def map_structure(function: Callable[[Any], Any], data: Any) -> Any:
 
 
 def count_bytes(data: Any) -> int:
-    """Return how many bytes the tensors and arrays in a nested batch take.
+    """Return how many bytes the tensors, arrays and byte strings in a nested batch take.
 
     Example:
         >>> import torch
-        >>> count_bytes({"x": torch.zeros(4, 8), "names": ["a", "b"]})
-        128
+        >>> count_bytes({"x": torch.zeros(4, 8), "names": ["a", "b"], "jpegs": [b"1234", b""]})
+        132
     """
     total = 0
 
     def add(part: Any) -> Any:
         nonlocal total
-        size = getattr(part, "nbytes", 0)
+        size = len(part) if isinstance(part, bytes) else getattr(part, "nbytes", 0)
         total += size if isinstance(size, int) else 0
         return part
 

@@ -1,5 +1,6 @@
 """A batch size that changes: same samples in the same order, resumable, alike on all ranks."""
 
+import copy
 import os
 import tempfile
 
@@ -15,6 +16,7 @@ import dlkit
 from dlkit.batch_size import (
     EpochSchedule,
     GradientNoiseScale,
+    MemorySchedule,
     NoiseScaleSchedule,
     PlateauSchedule,
     largest_batch_size,
@@ -23,7 +25,7 @@ from dlkit.batch_size.noise import unbiased
 from dlkit.batch_size.probe import is_out_of_memory
 from dlkit.datasets import TensorDataset
 from dlkit.samplers import BatchSampler, RandomSampler, ResizableBatchSampler
-from dlkit.trainer import BatchSizeScheduler, Callback, Trainer
+from dlkit.trainer import BatchSizeScheduler, Callback, Trainer, trial_step
 from tests.structures import assert_same
 
 # ---- the sampler --------------------------------------------------------------------------------
@@ -156,6 +158,10 @@ def test_a_plateau_is_waited_for_and_the_largest_size_kept():
         (lambda: PlateauSchedule(min_delta=-1), "min_delta must be 0 or more"),
         (lambda: NoiseScaleSchedule(smallest=8, largest=4), "largest must be 8 or more"),
         (lambda: NoiseScaleSchedule(smallest=0, largest=4), "smallest must be a positive integer"),
+        (lambda: MemorySchedule(print, share=0), "share must be above 0 and at most 1"),
+        (lambda: MemorySchedule(print, share=1.5), "share must be above 0 and at most 1"),
+        (lambda: MemorySchedule(print, smallest=0), "smallest must be a positive integer"),
+        (lambda: MemorySchedule(print, smallest=4, largest=2), "largest must be 4 or more"),
         (lambda: GradientNoiseScale(decay=1), "decay must be from 0 to below 1"),
         (lambda: unbiased(1.0, 1.0, 4, 4), "big must be larger than small"),
         (lambda: largest_batch_size(print, smallest=4, largest=2), "largest must be 4 or more"),
@@ -226,6 +232,52 @@ def test_other_errors_pass_through_and_nothing_fitting_is_said():
     assert is_out_of_memory(MemoryError())
 
 
+def answer_of_child(work):
+    """What a function prints in a forked process, whose limits end with it."""
+    said, saying = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            torch.set_num_threads(1)
+            os.write(saying, repr(work()).encode())
+        except BaseException as error:
+            os.write(saying, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(saying)
+    with os.fdopen(said) as answer:
+        return answer.read()
+
+
+def test_a_host_that_may_take_so_many_bytes_has_room_for_so_many_samples():
+    megabyte, tried = 1 << 20, []
+
+    def step(samples):
+        tried.append(samples)
+        return torch.zeros(samples, megabyte, dtype=torch.uint8)
+
+    def work():
+        return largest_batch_size(step, largest=1000, host_bytes=100 * megabyte)
+
+    assert 64 <= int(answer_of_child(work)) <= 100
+
+
+def test_the_limit_of_the_host_ends_with_the_probe():
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    inside = []
+    largest_batch_size(
+        lambda _: inside.append(resource.getrlimit(resource.RLIMIT_AS)),
+        largest=1,
+        host_bytes=1 << 30,
+    )
+    assert resource.getrlimit(resource.RLIMIT_AS) == before != inside[0]
+    with pytest.raises(ValueError, match="nbytes must be a positive integer"):
+        largest_batch_size(print, host_bytes=0)
+
+
 # ---- in training --------------------------------------------------------------------------------
 
 
@@ -245,13 +297,13 @@ class Sizes(Callback):
             raise SystemExit
 
 
-def training(schedule, callbacks=(), checkpoint=None, **arguments):
+def training(schedule, callbacks=(), checkpoint=None, model=nn.Linear, **arguments):
     torch.manual_seed(0)
     sampler = ResizableBatchSampler(RandomSampler(data()), 8)
     scheduler = BatchSizeScheduler(sampler, schedule, **arguments)
     saving = {"checkpoint": checkpoint, "checkpoint_every": 2} if checkpoint else {}
     trainer = Trainer(
-        nn.Linear(4, 2),
+        model(4, 2),
         optimizer=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
         device="cpu",
         progress=False,
@@ -318,6 +370,61 @@ def test_the_noise_scale_drives_a_training():
     trainer.fit(loader, 4)
     assert schedule.scale.pairs > 5
     assert 4 <= scheduler.sampler.batch_size <= 32
+
+
+class Full(nn.Linear):
+    """A model that has room for so many samples, when it is trained."""
+
+    room = 20
+
+    def forward(self, inputs):
+        if self.training and len(inputs) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(inputs)
+
+
+def training_to_fill_memory(callbacks=(), checkpoint=None):
+    step = None
+    schedule = MemorySchedule(lambda samples: step(samples))
+    trainer, loader, scheduler = training(schedule, callbacks, checkpoint, Full)
+    step = trial_step(trainer, data())
+    return trainer, loader, scheduler
+
+
+def test_a_training_fills_the_memory_and_a_resumed_one_goes_on_with_what_was_found(tmp_path):
+    sizes, path = Sizes(cut=3), tmp_path / "a.pt"
+    trainer, loader, scheduler = training_to_fill_memory([sizes], path)
+    with pytest.raises(SystemExit):
+        trainer.fit(loader, 1)
+    assert scheduler.schedule.found == 20
+    assert sizes.sizes == [18] * 3
+    again = Sizes()
+    resumed, loader, scheduler = training_to_fill_memory([again], path)
+    scheduler.schedule.step = None  # nothing is tried
+    resumed.resume(path).fit(loader, 1)
+    assert again.sizes == [18, 18, 18, 6]
+    assert scheduler.schedule.found == 20
+
+
+def test_to_try_a_size_changes_neither_weights_nor_optimizer_nor_random_numbers():
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(3, 2))
+    trainer = Trainer(model, optimizer=torch.optim.AdamW, device="cpu", progress=False)
+    trainer.fit(dlkit.DataLoader(data(), batch_size=32), 1)
+    before = [{k: v.clone() for k, v in model.state_dict().items()}]
+    before.append(copy.deepcopy(trainer.optimizer.state_dict()))
+    torch.manual_seed(5)
+    step = trial_step(trainer, data())
+    step(7)
+    drawn = torch.rand(1)
+    assert_same([dict(model.state_dict()), trainer.optimizer.state_dict()], before)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(1))
+
+
+def test_a_schedule_needs_a_step_to_try():
+    with pytest.raises(TypeError, match="step must be a function of the batch size, but got 3"):
+        MemorySchedule(3)
 
 
 def test_what_is_no_sampler_or_schedule_is_refused():

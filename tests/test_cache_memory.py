@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import sys
 import threading
 import warnings
 from collections import OrderedDict
@@ -117,6 +118,24 @@ def test_what_is_given_out_can_be_changed_without_harm():
         for image, _ in [*cache.__getitems__([1, 2]), cache[1]]:
             image.fill_(99)
     assert float(cache[1][0].max()) == pytest.approx(1 / 7)
+
+
+def test_a_batch_that_is_cached_takes_the_same_few_steps_whatever_its_size():
+    dataset = TensorDataset(torch.zeros(512, 2, 3), torch.arange(512))
+    cache = MemoryCache(dataset, PLENTY)
+    for _ in range(2):
+        cache.__getitems__(np.arange(512))
+    called = []
+    for size in (1, 64, 512):
+        names, indices = [], np.arange(size)
+        sys.setprofile(lambda frame, event, _, names=names: names.append(event == "call"))
+        try:
+            cache.__getitems__(indices)
+        finally:
+            sys.setprofile(None)
+        called.append(sum(names))
+    assert called[0] == called[1] == called[2] <= 10
+    assert cache.info().hits == 512 + 1 + 64 + 512
 
 
 # ---- which samples stay -------------------------------------------------------------------------
@@ -300,6 +319,17 @@ def test_another_transform_never_gives_what_the_earlier_one_made():
     assert [int(x) for (x,) in cache.__getitems__(range(10))] == [-i for i in range(10)]
     dataset.transform = lambda x: x * 2
     assert int(cache[4][0]) == 8
+
+
+def test_a_transform_that_changed_before_a_read_that_failed_counts_all_the_same():
+    dataset = TransformDataset(TensorDataset(torch.arange(10)), torch.neg)
+    cache = MemoryCache(dataset, PLENTY)
+    for _ in range(2):
+        cache.__getitems__(range(10))
+    dataset.transform = torch.square
+    with pytest.raises(IndexError):
+        cache[10]  # this read has noticed the change, and could not use it
+    assert int(cache[3][0]) == 9
 
 
 def test_a_parameter_of_a_transform_that_changes_counts():

@@ -24,7 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlkit.datasets import DatasetUnavailableError, mnist
-from dlkit.datasets.idx import DatasetCorruptError, read_idx
+from dlkit.datasets.errors import DatasetCorruptError
+from dlkit.datasets.idx import read_idx
 
 # `dlkit.datasets.mnist` is the function; the module of the same name lies behind it.
 module = importlib.import_module("dlkit.datasets.mnist")

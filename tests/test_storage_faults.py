@@ -20,7 +20,7 @@ from storage_cases import DATASETS, NAMES, assert_same, files_of, read_all
 from worker_cases import Gate, eventually
 
 from dlkit import DataLoader
-from dlkit.storage import DatasetCorruptError, convert, open_dataset
+from dlkit.storage import DatasetCorruptError, convert, formats, open_dataset
 from dlkit.storage import convert as convert_function
 
 SMALL = [(torch.arange(3, dtype=torch.uint8), "a"), (torch.arange(1, 4, dtype=torch.uint8), "ß")]
@@ -357,42 +357,47 @@ def test_a_spool_that_was_damaged_is_used_up_to_the_damage(tmp_path, monkeypatch
         assert [int(stored[index][0]) for index in range(8)] == list(range(8))
 
 
-KILLED = """
-import os, signal, sys, torch
-from pathlib import Path
-from dlkit.storage import convert, formats
-module = formats.format_module(sys.argv[2])
-write = module.write
-def stop(target, header, tables):
-    def until():
-        for number, table in enumerate(tables):
-            yield table
-            os.kill(os.getpid(), signal.SIGKILL)
-    class Tables:
-        def __iter__(self):
-            return until()
-    write(target, header, Tables())
-def install(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-if sys.argv[3] == "write":
-    module.write = stop
-else:
-    module.install = install
-data = [torch.full((2000,), float(index)) for index in range(20)]
-convert(data, sys.argv[1], sys.argv[2], overwrite=True, progress=False)
-"""
+def write_and_be_killed(path, format, moment):
+    """Convert in a process that is killed after the first table, or before the file is moved."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        module = formats.format_module(format)
+        write = module.write
+
+        def tables_until_the_end(tables):
+            for table in tables:
+                yield table
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        class Tables:
+            def __init__(self, tables):
+                self.tables = tables
+
+            def __iter__(self):
+                return tables_until_the_end(self.tables)
+
+        if moment == "write":
+            module.write = lambda target, header, tables: write(target, header, Tables(tables))
+        else:
+            module.install = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        convert(FLOATS, path, format, overwrite=True, progress=False)
+    finally:
+        os._exit(1)
+
+
+FLOATS = [torch.full((2000,), float(index)) for index in range(20)]
 
 
 @pytest.mark.parametrize("moment", ["write", "install"])
 def test_a_writer_killed_in_the_middle_leaves_the_old_file_whole(format, moment, tmp_path):
     path = tmp_path / "data"
     convert([1, 2, 3], path, format, progress=False)
-    done = subprocess.run([sys.executable, "-c", KILLED, str(path), format, moment], check=False)
-    assert done.returncode == -signal.SIGKILL
+    assert write_and_be_killed(path, format, moment) == -signal.SIGKILL
     assert [int(sample) for sample in read_all(path)] == [1, 2, 3]
-    data = [torch.full((2000,), float(index)) for index in range(20)]
-    convert(data, path, format, overwrite=True, progress=False)
-    assert_same(read_all(path), data)
+    convert(FLOATS, path, format, overwrite=True, progress=False)
+    assert_same(read_all(path), FLOATS)
     assert not list(tmp_path.glob(".*"))
 
 

@@ -1,7 +1,6 @@
 """Independent readers and writers: what other programs read of ours, and we of theirs."""
 
 import io
-import struct
 import tarfile
 
 import h5py
@@ -9,16 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tfrecord
 import torch
 import webdataset
 from storage_cases import DATASETS, assert_same
-from tfrecord.tools.tfrecord2idx import create_index
 from worker_cases import WAYS
 
 from dlkit import DataLoader, default_collate
 from dlkit.storage import DatasetCorruptError, convert, open_dataset
-from dlkit.storage.example import BYTES, FLOATS, INTS, MessageError, dump_example, load_example
 
 IMAGES = DATASETS["images"]
 
@@ -166,80 +162,6 @@ def test_hdf5_chunks_that_were_never_written_are_no_zeros(tmp_path):
         file.create_dataset("x", (1 << 40,), "u1", chunks=(1 << 20,))
     with pytest.raises(DatasetCorruptError, match="has 0 bytes in the file"):
         open_dataset(tmp_path / "b.h5")
-
-
-# ---- TFRecord -----------------------------------------------------------------------------------
-
-
-def test_an_independent_reader_reads_our_tfrecord_and_its_index(tmp_path):
-    data = [{"image": torch.arange(6, dtype=torch.uint8) + i, "label": i - 1, "p": np.float32(i)}
-            for i in range(5)]  # fmt: skip
-    path = tmp_path / "a.tfrecord"
-    convert(data, path, progress=False)
-    types = {"image": "byte", "label": "int", "p": "float", "image/shape": "int"}
-    for index in (None, str(tmp_path / "a.tfindex")):
-        # With an index it begins at a random record and goes round.
-        records = list(tfrecord.tfrecord_loader(str(path), index, types))
-        records.sort(key=lambda record: record["label"].item())
-        for record, sample in zip(records, data, strict=True):
-            assert bytes(record["image"]) == sample["image"].numpy().tobytes()
-            assert record["label"].tolist() == [sample["label"]]
-            assert record["p"].tolist() == [float(sample["p"])]
-            assert record["image/shape"].tolist() == [6]
-    create_index(str(path), str(tmp_path / "theirs"))
-    assert (tmp_path / "theirs").read_text() == (tmp_path / "a.tfindex").read_text()
-
-
-def test_our_checksums_are_those_that_an_independent_writer_makes(tmp_path):
-    features = {"a": (b"x" * 300, "byte"), "b": ([1, -1, 2**40], "int"), "c": (0.5, "float")}
-    writer = tfrecord.TFRecordWriter(str(tmp_path / "theirs.tfrecord"))
-    for _ in range(3):
-        writer.write(features)
-    writer.close()
-    theirs = (tmp_path / "theirs.tfrecord").read_bytes()
-    from dlkit.storage.tfrecord import masked_crc
-
-    length = struct.unpack("<Q", theirs[:8])[0]
-    assert struct.unpack("<I", theirs[8:12])[0] == masked_crc(theirs[:8])
-    content = theirs[12 : 12 + length]
-    assert struct.unpack("<I", theirs[12 + length : 16 + length])[0] == masked_crc(content)
-    stored = open_dataset(tmp_path / "theirs.tfrecord")
-    assert len(stored) == 3
-    expected = {"a": b"x" * 300, "b": torch.tensor([1, -1, 2**40]), "c": torch.tensor([0.5])}
-    assert_same(stored[2], expected)
-
-
-def test_a_tfrecord_reads_without_its_index_and_with_one_of_another_file(tmp_path):
-    path, index = tmp_path / "a.tfrecord", tmp_path / "a.tfindex"
-    convert(IMAGES, path, progress=False)
-    whole = index.read_text()
-    for text in ("", "0 nonsense\n", "0 99999999999999\n", whole[: len(whole) // 2], "5 100\n"):
-        index.write_text(text)
-        assert open_dataset(path)[39][1] == 39
-    index.unlink()
-    assert open_dataset(path)[39][1] == 39
-
-
-def test_an_example_is_what_protobuf_makes_of_it():
-    from tfrecord.example_pb2 import Example
-
-    features = {"ä": (BYTES, [b"", b"\0x"]), "f": (FLOATS, [1.5, -2.0]), "i": (INTS, [0, -1, 300])}
-    message = Example.FromString(dump_example(features))
-    assert list(message.features.feature["ä"].bytes_list.value) == [b"", b"\0x"]
-    assert list(message.features.feature["f"].float_list.value) == [1.5, -2.0]
-    assert list(message.features.feature["i"].int64_list.value) == [0, -1, 300]
-    back = load_example(message.SerializeToString())
-    assert {name: (kind, list(values)) for name, (kind, values) in back.items()} == features
-
-
-def test_every_cut_of_an_example_is_read_or_refused():
-    content = dump_example({"a": (BYTES, [b"xyz"]), "i": (INTS, [1, 2**40])})
-    for end in range(len(content)):
-        try:
-            load_example(content[:end])
-        except MessageError:
-            continue
-        assert end == 0, end  # the empty message is one
 
 
 # ---- tar ----------------------------------------------------------------------------------------

@@ -8,13 +8,18 @@ from collections.abc import Callable
 
 import torch
 
+from dlkit.batch_size.host import host_memory_limit
 from dlkit.checks import check_positive_int
 
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def largest_batch_size(
-    step: Callable[[int], object], *, smallest: int = 1, largest: int = 65_536
+    step: Callable[[int], object],
+    *,
+    smallest: int = 1,
+    largest: int = 65_536,
+    host_bytes: int | None = None,
 ) -> int:
     """Return the largest batch size for which a training step does not run out of memory.
 
@@ -26,6 +31,9 @@ def largest_batch_size(
             optimizer, for each of them takes memory. Its result is dropped.
         smallest: where to start; it must fit.
         largest: batch size that is not exceeded.
+        host_bytes: bytes of the host's memory that a step may take. A device that is full says
+            so, but a host may end the process, so where training runs on the CPU set this (on
+            Linux).
 
     Returns:
         A number of samples. Under DDP it is the smallest over all ranks.
@@ -45,6 +53,12 @@ def largest_batch_size(
     check_positive_int("largest", largest)
     if largest < smallest:
         raise ValueError(f"largest must be {smallest} or more, but got {largest}")
+    with host_memory_limit(host_bytes):
+        found = _search(step, smallest, largest)
+    return _smallest_of_all_ranks(found)
+
+
+def _search(step: Callable[[int], object], smallest: int, largest: int) -> int:
     if not _fits(step, smallest):
         raise MemoryError(f"a batch of {smallest} samples does not fit into memory")
     fits, fails = smallest, largest + 1
@@ -54,7 +68,7 @@ def largest_batch_size(
             fits = tried
         else:
             fails = tried
-    return _smallest_of_all_ranks(fits)
+    return fits
 
 
 def _fits(step: Callable[[int], object], samples: int) -> bool:

@@ -6,10 +6,11 @@ the same learning rate, does what dividing the learning rate by it would do, in 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlkit.batch_size.noise import GradientNoiseScale
+from dlkit.batch_size.probe import largest_batch_size
 from dlkit.checks import check_positive_int
 
 if TYPE_CHECKING:
@@ -201,3 +202,76 @@ class NoiseScaleSchedule(BatchSizeSchedule):
         """Take up what `state_dict` returned."""
         self.steps = state["steps"]
         self.scale.load_state_dict(state["scale"])
+
+
+class MemorySchedule(BatchSizeSchedule):
+    """The largest batch that fits into the device's memory, found before the first epoch.
+
+    A run that is resumed goes on with the size that was found, and does not try again.
+
+    Args:
+        step: does one whole training step with a batch of that many samples, and changes nothing
+            that training depends on: `dlkit.trainer.trial_step` makes one.
+        share: of what fits, to be used. Memory is fragmented differently in a long run, and under
+            DDP the gradients have a second copy.
+        smallest: where to start; it must fit.
+        largest: batch size that is not exceeded.
+        host_bytes: bytes of the host's memory that a step may take, where training runs on the CPU.
+
+    Raises:
+        TypeError: if `step` cannot be called.
+        ValueError: if `share` is not above 0 and at most 1, a number is no positive integer, or
+            `largest` is below `smallest`.
+
+    Example:
+        >>> def step(samples):
+        ...     if samples > 100:
+        ...         raise MemoryError("out of memory")
+        >>> schedule = MemorySchedule(step)
+        >>> schedule.start(16), schedule.found
+        (90, 100)
+    """
+
+    def __init__(
+        self,
+        step: Callable[[int], object],
+        *,
+        share: float = 0.9,
+        smallest: int = 1,
+        largest: int = 65_536,
+        host_bytes: int | None = None,
+    ) -> None:
+        if not callable(step):
+            raise TypeError(f"step must be a function of the batch size, but got {step!r}")
+        if not isinstance(share, float | int) or not 0 < share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, but got {share!r}")
+        check_positive_int("smallest", smallest)
+        check_positive_int("largest", largest)
+        if largest < smallest:
+            raise ValueError(f"largest must be {smallest} or more, but got {largest}")
+        self.step, self.share = step, share
+        self.smallest, self.largest, self.host_bytes = smallest, largest, host_bytes
+        self.found: int | None = None
+
+    def start(self, size: int) -> int:
+        """Try batches of growing size, unless that was done already.
+
+        Raises:
+            MemoryError: if `smallest` does not fit.
+        """
+        if self.found is None:
+            self.found = largest_batch_size(
+                self.step,
+                smallest=self.smallest,
+                largest=self.largest,
+                host_bytes=self.host_bytes,
+            )
+        return max(self.smallest, int(self.found * self.share))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the largest size that fitted; None before it is known."""
+        return {"found": self.found}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.found = state["found"]

@@ -9,7 +9,7 @@ fingerprint whether the dataset or a transform has changed, and then start over.
 Read in this order:
 
     base          the dataset around a dataset, and the order of cache and augmentation
-    fingerprint   a name for what a transform does
+    fingerprint   a name for what a transform does, on  fingerprint_code
     random_parts  which transforms are random
     records       samples as rows or as pickles
     memory        `MemoryCache`, on  table (which samples are there)

@@ -10,6 +10,7 @@ epoch would see the same crops; that warns.
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -137,8 +138,8 @@ class Cache(ArrayIndexed, GathersBatches, torch_data.Dataset[Any]):
         This is asked for each batch, so it compares objects, not what is in them; only if one was
         exchanged is the key computed anew.
         """
-        for attributes, before, _ in self._watched:
-            if tuple(map(id, attributes.values())) != before:
+        for attributes, before in self._watched:
+            if len(attributes) != len(before) or not all(map(is_, attributes.values(), before)):
                 break
         else:
             return False
@@ -151,7 +152,7 @@ class Cache(ArrayIndexed, GathersBatches, torch_data.Dataset[Any]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._rewatch()  # the addresses of before were those of another process
+        self._rewatch()  # the objects of before were those of another process
 
     def _rewatch(self) -> None:
         self._watched = _attributes(self.dataset)
@@ -206,12 +207,12 @@ class Cache(ArrayIndexed, GathersBatches, torch_data.Dataset[Any]):
         )
 
 
-def _attributes(dataset: Any) -> list[tuple[dict[str, Any], tuple[int, ...], list[Any]]]:
+def _attributes(dataset: Any) -> list[tuple[dict[str, Any], list[Any]]]:
     """The attributes of a dataset, of the datasets below it and of their transforms.
 
-    Each as the dictionary, the addresses that were in it, and what keeps these addresses taken.
+    Each as the dictionary and what was in it.
     """
-    found: list[tuple[dict[str, Any], tuple[int, ...], list[Any]]] = []
+    found: list[tuple[dict[str, Any], list[Any]]] = []
     waiting, seen = [dataset], set[int]()
     while waiting and len(found) < 32:
         holder = waiting.pop(0)
@@ -220,7 +221,7 @@ def _attributes(dataset: Any) -> list[tuple[dict[str, Any], tuple[int, ...], lis
             continue
         seen.add(id(holder))
         values = list(attributes.values())
-        found.append((attributes, tuple(map(id, values)), values))
+        found.append((attributes, values))
         for value in values:
             parts = value if isinstance(value, list | tuple) and len(value) <= 32 else [value]
             waiting += [p for p in parts if hasattr(p, "__getitem__") or callable(p)]

@@ -38,8 +38,9 @@ class Counts:
 
     def add(self, hits: int = 0, misses: int = 0, refused: int = 0, damaged: int = 0) -> None:
         """Count what this thread has met."""
-        row = self._mine.row
-        if row is None or self._mine.pid != os.getpid():
+        mine = self._mine
+        row = mine.row if mine.forks == _forks else None
+        if row is None:
             row = self._new_row()
         row[0] += hits
         row[1] += misses
@@ -53,7 +54,7 @@ class Counts:
             number = self._given_out[0] % ROWS
             self._given_out[0] += 1
         row = memoryview(self._rows[number].data)
-        self._mine.row, self._mine.pid = row, os.getpid()
+        self._mine.row, self._mine.forks = row, _forks
         return row
 
     def total(self) -> list[int]:
@@ -64,4 +65,18 @@ class Counts:
 
 class _Mine(threading.local):
     row: memoryview | None = None
-    pid = 0
+    forks = 0
+
+
+# A forked process must not go on with its parent's row. It counts its forks instead of asking for
+# the number of its process, which would be a call of the system for each batch.
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)

@@ -9,14 +9,7 @@ code by what it says; names of files and line numbers do not count.
 """
 
 import copyreg
-import dis
-import functools
-import hashlib
-import importlib.machinery
 import marshal
-import struct
-import sys
-import sysconfig
 import types
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,40 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_LIBRARIES = tuple(
-    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
+from dlkit.cache.fingerprint_code import CodeParts, digest
+
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray, type(Ellipsis), range)
 _MARSHALLED = {type(None), bool, int, float, str, bytes}
-_BUILT_IN = (
-    types.BuiltinFunctionType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodWrapperType,
-    types.ClassMethodDescriptorType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-)
-# What a class holds besides its behaviour.
-_OF_CLASSES = {
-    "__module__",
-    "__qualname__",
-    "__doc__",
-    "__dict__",
-    "__weakref__",
-    "__annotations__",
-    "__annotate_func__",
-    "__annotations_cache__",
-    "__firstlineno__",
-    "__static_attributes__",
-    "__abstractmethods__",
-    "_abc_impl",
-    "__parameters__",
-    "__orig_bases__",
-    "__dataclass_fields__",
-    "__dataclass_params__",
-    "__match_args__",
-}
 
 
 class FingerprintError(TypeError):
@@ -87,10 +50,10 @@ def fingerprint(*values: Any) -> str:
         >>> fingerprint(lambda x: x + 1) == fingerprint(lambda x: x + 2)
         False
     """
-    return _digest("values", *map(_Fingerprint().of, values)).hex()
+    return digest("values", *map(_Fingerprint().of, values)).hex()
 
 
-class _Fingerprint:
+class _Fingerprint(CodeParts):
     """One walk through a value. Its digests depend on content alone, never on addresses."""
 
     def __init__(self) -> None:
@@ -101,21 +64,21 @@ class _Fingerprint:
     def of(self, value: Any) -> bytes:
         """Return the digest of a value."""
         if isinstance(value, _PLAIN) and type(value) in _PLAIN:
-            return _digest(type(value).__name__, _plain_bytes(value))
+            return digest(type(value).__name__, _plain_bytes(value))
         identity = id(value)
         if identity in self._done:
             return self._done[identity][1]
         if identity in self._open:  # a cycle: name it by how far up it leads
-            return _digest("cycle", str(len(self._open) - self._open[identity]).encode())
+            return digest("cycle", str(len(self._open) - self._open[identity]).encode())
         self._open[identity] = len(self._open)
         try:
-            digest = _digest(*self._parts(value))
+            name = digest(*self._parts(value))
         finally:
             del self._open[identity]
-        self._done[identity] = (value, digest)  # the value too, so that its address stays its own
-        return digest
+        self._done[identity] = (value, name)  # the value too, so that its address stays its own
+        return name
 
-    def _below(self, step: str, value: Any) -> bytes:
+    def below(self, step: str, value: Any) -> bytes:
         self._path.append(step)
         try:
             return self.of(value)
@@ -150,11 +113,11 @@ class _Fingerprint:
     def _file(self, path: Path) -> bytes:
         if path.is_file():
             about = path.stat()
-            return _digest("file", str(path), f"{about.st_size} {about.st_mtime_ns}")
-        return _digest("path", str(path))
+            return digest("file", str(path), f"{about.st_size} {about.st_mtime_ns}")
+        return digest("path", str(path))
 
     def _mapping(self, mapping: dict[Any, Any]) -> list[Any]:
-        items = [(self.of(key), self._below(f"[{key!r:.40}]", mapping[key])) for key in mapping]
+        items = [(self.of(key), self.below(f"[{key!r:.40}]", mapping[key])) for key in mapping]
         return ["mapping", *(part for item in sorted(items) for part in item)]
 
     def _sequence(self, values: Sequence[Any]) -> list[Any]:
@@ -162,62 +125,11 @@ class _Fingerprint:
             # A list of a million file names and labels at once. Version 2 knows no references, so
             # the bytes do not depend on which of the values are one object.
             return [type(values).__name__, marshal.dumps(list(values), 2)]
-        parts = [self._below(f"[{position}]", value) for position, value in enumerate(values)]
+        parts = [self.below(f"[{position}]", value) for position, value in enumerate(values)]
         return [type(values).__name__, *parts]
 
     def _set(self, values: Any) -> list[Any]:
         return [type(values).__name__, *sorted(map(self.of, values))]
-
-    def _code(self, code: types.CodeType) -> list[Any]:
-        names = " ".join(code.co_names + code.co_freevars + code.co_cellvars)
-        shape = f"{code.co_argcount} {code.co_kwonlyargcount} {code.co_flags} {code.co_varnames}"
-        return ["code", code.co_code, names, shape, *map(self.of, code.co_consts)]
-
-    def _function(self, function: types.FunctionType) -> list[Any]:
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        closure = [self._below(f" uses {n}", _content(cell)) for n, cell in sorted(cells.items())]
-        defaults = self.of([function.__defaults__, function.__kwdefaults__])
-        parts = [self.of(function.__code__), defaults, *closure]
-        if _is_library(function):  # its version stands for all that it calls
-            return ["library", _library_name(function), *parts]
-        used = [
-            self._below(f" uses {name}", function.__globals__[name])
-            for name in sorted(_global_names(function.__code__))
-            if name in function.__globals__
-        ]
-        return ["function", *parts, *used]
-
-    def _method(self, method: types.MethodType) -> list[Any]:
-        return ["method", self.of(method.__func__), self._below(".__self__", method.__self__)]
-
-    def _partial(self, partial: "functools.partial[Any]") -> list[Any]:
-        return ["partial", *map(self.of, (partial.func, partial.args, partial.keywords))]
-
-    def _module(self, module: types.ModuleType) -> list[Any]:
-        return ["module", module.__name__, _version(module.__name__)]
-
-    def _class(self, kind: type) -> list[Any]:
-        if _is_library(kind):
-            return ["library", _library_name(kind)]
-        members = [
-            self._below(f".{name}", member)
-            for name, member in sorted(vars(kind).items())
-            if name not in _OF_CLASSES
-        ]
-        names = " ".join(sorted(set(vars(kind)) - _OF_CLASSES))
-        return ["class", kind.__qualname__, names, *map(self.of, kind.__bases__), *members]
-
-    def _descriptor(self, member: Any) -> list[Any]:
-        inner = member.__func__ if hasattr(member, "__func__") else member.fget
-        more = [member.fset, member.fdel] if isinstance(member, property) else []
-        return [type(member).__name__, self.of(inner), *map(self.of, more)]
-
-    def _built_in(self, function: Any) -> list[Any]:
-        owner = getattr(function, "__self__", None)
-        name = getattr(function, "__qualname__", repr(function))
-        if owner is None or isinstance(owner, types.ModuleType | type):
-            return ["built-in", f"{getattr(function, '__module__', '')}.{name}"]
-        return ["built-in", name, self._below(".__self__", owner)]
 
     def _object(self, value: Any) -> list[Any]:
         """Any other object is its class and whatever pickling it would write down."""
@@ -237,27 +149,20 @@ class _Fingerprint:
         given: list[Any] = [*reduced]
         make, arguments, state, items, pairs = [*given, None, None, None][:5]
         parts = [] if state is None else [self._state(state)]
-        contents = [self._below("", list(part)) for part in (items, pairs) if part is not None]
+        contents = [self.below("", list(part)) for part in (items, pairs) if part is not None]
         return ["object", self.of(kind), self.of(make), self.of(arguments), *parts, *contents]
 
     def _state(self, state: Any) -> bytes:
         if type(state) is not dict:
-            return self._below("", state)
-        items = ((name, self._below(f".{name}", part)) for name, part in sorted(state.items()))
-        return _digest("state", *(part for item in items for part in item))
+            return self.below("", state)
+        items = ((name, self.below(f".{name}", part)) for name, part in sorted(state.items()))
+        return digest("state", *(part for item in items for part in item))
 
     _rules: ClassVar[tuple[tuple[Any, Any], ...]] = (
         (np.ndarray, _array),
         (Tensor, _tensor),
         (Path, lambda self, path: ["path", self._file(path)]),
-        (types.CodeType, _code),
-        (types.FunctionType, _function),
-        (types.MethodType, _method),
-        (functools.partial, _partial),
-        (types.ModuleType, _module),
-        (type, _class),
-        ((staticmethod, classmethod, property), _descriptor),
-        (_BUILT_IN, _built_in),
+        *CodeParts.code_rules,
         ((torch.dtype, torch.device, np.dtype, slice), lambda _, value: ["named", repr(value)]),
     )
     # A subclass of these may have attributes of its own, and is an object like any other.
@@ -269,17 +174,6 @@ class _Fingerprint:
         set: _set,
         frozenset: _set,
     }
-
-
-def _digest(*parts: Any) -> bytes:
-    """Hash parts so that no two different lists of parts give the same bytes."""
-    hashed = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else memoryview(part)
-        size = len(data) if isinstance(data, bytes) else data.nbytes
-        hashed.update(struct.pack("<Q", size))
-        hashed.update(data)
-    return hashed.digest()
 
 
 def _plain_bytes(value: Any) -> bytes:
@@ -294,44 +188,3 @@ def _is_flat(values: Sequence[Any]) -> bool:
     if kinds == {tuple}:
         kinds = {type(part) for value in values for part in value}
     return kinds <= _MARSHALLED
-
-
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet, as in a function that refers to itself
-        return None
-
-
-def _global_names(code: types.CodeType) -> set[str]:
-    """The names that a function, and those written inside it, may look up as globals."""
-    lookups = ("LOAD_GLOBAL", "LOAD_NAME")
-    found = {i.argval for i in dis.get_instructions(code) if i.opname in lookups}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= _global_names(constant)
-    return found
-
-
-def _is_library(value: Any) -> bool:
-    """Whether a function or class comes with Python or an installed package, not from the user."""
-    name = getattr(value, "__module__", None) or "builtins"
-    if name == "__main__":  # whose file may be that of a launcher
-        return False
-    module = sys.modules.get(name)
-    if name.split(".")[0] in ("dlkit", "builtins", "torch", "numpy"):
-        return True
-    file: str | None = getattr(module, "__file__", None)
-    if file is None:  # built into Python, or typed into a notebook
-        spec = getattr(module, "__spec__", None)
-        return spec is not None and spec.loader is importlib.machinery.BuiltinImporter
-    return str(file).startswith(_LIBRARIES)
-
-
-def _library_name(value: Any) -> str:
-    return f"{value.__module__}.{value.__qualname__} {_version(value.__module__ or 'builtins')}"
-
-
-def _version(module: str) -> str:
-    version = getattr(sys.modules.get(module.split(".")[0]), "__version__", None)
-    return str(version) if version is not None else sys.version.split()[0]

@@ -71,16 +71,15 @@ class MemoryCache(Cache):
         self.max_bytes = max_bytes
         super().__init__(dataset, key, check_random)
         self._table = Table(self._length, max_bytes, evicts=policy == "lru")
-        self._verified = -1  # the generation of the table that was seen to have this key
+        # A generation of the table, and the very key that its samples were seen to have.
+        self._verified = -1, ""
 
     def __getitems__(self, indices: Indices) -> Sequence[Any]:
-        table = self._table
-        if not self._is_changed() and table.generation == self._verified:
-            columns = table.fetch_complete(as_index_array(indices))
-            if columns is not None:
-                table.counts.add(len(indices), 0)
-                assert table.layout is not None
-                return as_samples(table.layout, columns)
+        generation, key = self._verified
+        if not self._is_changed() and key is self.key:
+            samples = self._table.fetch_complete(as_index_array(indices), generation)
+            if samples is not None:
+                return samples
         return self._fetch(self._indices(indices))
 
     def info(self) -> CacheInfo:
@@ -107,7 +106,7 @@ class MemoryCache(Cache):
             return super()._find_key()
         except FingerprintError:
             # Nothing outlives the dataset here, so its address and a change of it are enough.
-            return fingerprint([(id(watched), before) for watched, before, _ in self._watched])
+            return fingerprint([(id(of), [*map(id, values)]) for of, values in self._watched])
 
     # ---- the longer way -------------------------------------------------------------------------
 
@@ -134,9 +133,10 @@ class MemoryCache(Cache):
 
     def _verify(self) -> None:
         """Start over if what the table holds are the samples of another dataset or transform."""
-        if self._table.key != self.key:
-            self._table.clear(self.key)
-        self._verified = self._table.generation
+        key = self.key
+        if self._table.key != key:
+            self._table.clear(key)
+        self._verified = self._table.generation, key
 
     def _found(self, indices: Index) -> tuple[Layout | None, Sequence[Any]]:
         """Return samples that are there, with their layout if they are rows."""
@@ -156,8 +156,9 @@ class MemoryCache(Cache):
                 table.put_row(index, apart[1])
                 return
             # The first sample promised one layout for all, and this is another: start over.
-            table.clear(self.key)
-            self._verified = table.generation
+            _, key = self._verified
+            table.clear(key)
+            self._verified = table.generation, key
             table.store_pickles(len(pickled(sample)))
         table.put_pickle(index, pickled(sample))
 

@@ -9,7 +9,7 @@ A batch of samples of one layout is gathered with one call per column, and is th
 import functools
 import io
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, overload
 
@@ -71,7 +71,7 @@ class Layout:
         """Bytes of one sample in all columns."""
         return sum(leaf.nbytes for leaf in self.leaves)
 
-    @functools.cached_property
+    @property
     def is_tuple_of_tensors(self) -> bool:
         """Whether samples are what a `TensorDataset` has."""
         flat = self.tree == tuple(range(len(self.leaves)))
@@ -201,11 +201,17 @@ class Rows(Gathered):
 
 def as_samples(layout: Layout, columns: Sequence[Tensor]) -> Sequence[Any]:
     """Return gathered columns as the sequence of samples that the fastest collating knows."""
+    return samples_of(layout)(columns)
+
+
+def samples_of(layout: Layout) -> Callable[[Sequence[Tensor]], Sequence[Any]]:
+    """Return the function that does what `as_samples` does, for one layout and many batches."""
     if layout.is_tuple_of_tensors:
-        return Columns(*columns)
-    rows = Rows(layout, columns)
-    # PyTorch's collating wants a list of tensors, and nothing else, where a sample is a tensor.
-    return list(rows) if type(layout.tree) is int else rows
+        return lambda columns: Columns(*columns)
+    if type(layout.tree) is int:
+        # PyTorch's collating wants a list of tensors, and nothing else, where a sample is a tensor.
+        return lambda columns: list(Rows(layout, columns))
+    return functools.partial(Rows, layout)
 
 
 def new_column(leaf: Leaf, count: int) -> Tensor:

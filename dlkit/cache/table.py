@@ -13,7 +13,7 @@ first and takes it away at the end; the next one who finds it clears the table, 
 
 import contextlib
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from dlkit.cache import counts
-from dlkit.cache.records import Array, Layout
+from dlkit.cache.records import Array, Layout, samples_of
 from dlkit.cache.slots import (
     CAPACITY,
     CHANGING,
@@ -96,6 +96,7 @@ class Table(Slots):
         self.layout: Layout | None = None
         self._columns: list[Array] = []
         self._readers: list[Any] = []
+        self._samples: Callable[[Sequence[Tensor]], Sequence[Any]] = list
         self._complete = False  # everything is in its row, for good
 
     def __getstate__(self) -> dict[str, Any]:
@@ -155,6 +156,7 @@ class Table(Slots):
             stored = self.region.memory[_LAYOUT][: self.header[LAYOUT_BYTES]]
             layout: Layout = pickle.loads(stored.tobytes())
             self.layout, self._columns = layout, self._cut(layout)
+            self._samples = samples_of(layout)
             self._readers = [row_reader(torch.from_numpy(column)) for column in self._columns]
         elif self.header[MODE] == PICKLES:
             shape = (self.header[CAPACITY], self.header[SLOT_BYTES])
@@ -200,13 +202,21 @@ class Table(Slots):
 
     # ---- reading --------------------------------------------------------------------------------
 
-    def fetch_complete(self, indices: Index) -> list[Tensor] | None:
-        """Gather rows without the lock, if all samples are there and none will ever leave."""
+    def fetch_complete(self, indices: Index, generation: int) -> Sequence[Any] | None:
+        """Gather samples without the lock, if all are there and none will ever leave.
+
+        Args:
+            indices: of the samples.
+            generation: whose samples are wanted; None is returned if they are others by now.
+        """
         if not self._complete:
             return None
         columns = [read(indices) for read in self._readers]
         # A table that was cleared in the meantime may hold other samples already.
-        return columns if self.header[GENERATION] == self._seen else None
+        if self.header[GENERATION] != generation:
+            return None
+        self.counts.add(len(indices))
+        return self._samples(columns)
 
     def present(self, indices: Index) -> npt.NDArray[np.bool_]:
         """Say which samples are there, and count them as used now."""

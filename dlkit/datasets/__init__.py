@@ -16,7 +16,7 @@ from dlkit.datasets.combine import (
     vectorised,
 )
 from dlkit.datasets.digits import digits
-from dlkit.datasets.idx import DatasetCorruptError
+from dlkit.datasets.errors import DatasetCorruptError
 from dlkit.datasets.mnist import DatasetUnavailableError, mnist
 from dlkit.datasets.strings import PackedStrings
 from dlkit.datasets.synthetic import Cost, SyntheticImages, synthetic_images

@@ -23,6 +23,7 @@ from torch import Tensor
 
 Sample = TypeVar("Sample", covariant=True)
 Indices = Sequence[int] | npt.NDArray[np.int64]
+_INT64 = np.dtype(np.int64)
 
 
 class MapDataset(Protocol[Sample]):
@@ -153,6 +154,8 @@ def as_index_array(indices: Indices) -> npt.NDArray[np.int64]:
         IndexError, TypeError: if an index is a float or no number at all; what indexing a tensor
             with it raises.
     """
+    if type(indices) is np.ndarray and indices.dtype is _INT64:  # as samplers of ours give them
+        return indices
     array = np.asarray(indices)
     if array.dtype.kind not in "iu" and array.size:
         wrong = next(index for index in indices if not isinstance(index, int | np.integer))

@@ -16,15 +16,11 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DatasetCorruptError", "read_idx"]
+from dlkit.datasets.errors import DatasetCorruptError
 
 UINT8 = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK = 1 << 20
-
-
-class DatasetCorruptError(ValueError):
-    """A dataset's file is there but is not what it should be; the message names the file."""
 
 
 def read_idx(path: str | Path, *, dimensions: int) -> npt.NDArray[np.uint8]:

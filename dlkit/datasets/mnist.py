@@ -22,7 +22,8 @@ import torch
 
 from dlkit.datasets.digits import as_dtype, check_split_and_dtype
 from dlkit.datasets.download import DownloadError, download_verified
-from dlkit.datasets.idx import DatasetCorruptError, read_idx
+from dlkit.datasets.errors import DatasetCorruptError
+from dlkit.datasets.idx import read_idx
 from dlkit.datasets.tensors import TensorDataset
 
 __all__ = ["DatasetCorruptError", "DatasetUnavailableError", "mnist"]

@@ -8,7 +8,7 @@
 | arrow    | pyarrow      | a gather                    | tables, text, bytes                    |
 | hdf5     | h5py         | a gather, if contiguous     | arrays that other programs read        |
 | parquet  | pyarrow      | decoding a row group        | small files, archives                  |
-| tfrecord | google-crc32c| parsing a message           | files shared with TensorFlow           |
+| tfrecord | google-crc32c| a checksum, or parsing      | files shared with TensorFlow           |
 | tar      | Python       | parsing a member            | streaming whole shards                 |
 | pickle   | Python       | unpickling                  | nothing that others have written       |
 
@@ -16,7 +16,7 @@ Read `schema` (what a sample is) and `columns` (many samples) first, then `datas
 `convert` with `spool` (writing), and any format: `memmap` is the plainest.
 """
 
-from dlkit.datasets.idx import DatasetCorruptError
+from dlkit.datasets.errors import DatasetCorruptError
 from dlkit.storage.convert import convert
 from dlkit.storage.dataset import StoredDataset
 from dlkit.storage.formats import FORMATS, open_dataset

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlkit.datasets.idx import DatasetCorruptError
+from dlkit.datasets.errors import DatasetCorruptError
 from dlkit.storage.schema import VERSION, Schema, SchemaError, schema_from_json
 
 Bytes = npt.NDArray[np.uint8]

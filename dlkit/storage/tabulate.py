@@ -103,7 +103,7 @@ def fitted(table: Table, schema: Schema) -> Table:
         if isinstance(column, Rows) and field.shape is None:
             n, shape = len(column), column.values.shape[1:]
             size = math.prod(shape)
-            shapes = padded([shape] * n, field.dims)
+            shapes = np.tile(padded([shape], field.dims), (n, 1))
             offsets = np.arange(n + 1, dtype=np.int64) * size
             columns.append(Pieces(column.values.reshape(-1), offsets, shapes))
         elif isinstance(column, Pieces) and column.shapes is not None:

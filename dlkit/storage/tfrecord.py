@@ -12,7 +12,6 @@ which are read from the first record.
 """
 
 import os
-import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -31,41 +30,35 @@ from dlkit.storage.example import (
     dump_example,
     load_example,
 )
-from dlkit.storage.files import Bytes, Header, corrupt, library, map_file, read_header, sync
+from dlkit.storage.files import Bytes, Header, corrupt, map_file, read_header, sync
 from dlkit.storage.grouping import values_of
 from dlkit.storage.schema import Field, Schema
+from dlkit.storage.tfrecord_batches import TFRecordReader
+from dlkit.storage.tfrecord_frames import (
+    AROUND,
+    BEFORE,
+    CRC,
+    LENGTH,
+    content_of,
+    crc32c,
+    end_of,
+    index_path,
+    masked_crc,
+    read_index,
+    scan,
+)
 
 HEADER = "__dlkit__"
-LENGTH, CRC = struct.Struct("<Q"), struct.Struct("<I")
-AROUND = LENGTH.size + 2 * CRC.size  # bytes of a record beside its content
 
 
 def recognises(head: bytes) -> bool:
     """Whether a file begins with a length and the right checksum of it."""
-    if len(head) < LENGTH.size + CRC.size:
+    if len(head) < BEFORE:
         return False
     try:
         return bool(masked_crc(head[:8]) == CRC.unpack_from(head, 8)[0])
     except ModuleNotFoundError:
         return False  # then the suffix decides, and opening says what to install
-
-
-def masked_crc(content: bytes) -> int:
-    """Return the CRC-32C of bytes, masked as TensorFlow masks it.
-
-    A checksum over bytes that contain their own checksum would be worthless, hence the mask.
-
-    Example:
-        >>> hex(masked_crc(b"123456789"))
-        '0xc78ab0e5'
-    """
-    crc: int = library("google_crc32c").value(content)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def index_path(path: Path) -> Path:
-    """Return where the index of a file is."""
-    return path.with_suffix(".tfindex")
 
 
 def write(target: Path, header: Header, tables: Iterable[Table]) -> None:
@@ -98,13 +91,17 @@ def install(written: Path, target: Path) -> None:
     os.replace(written.with_suffix(".tfindex"), index_path(target))
 
 
+def _list_of(field: Field) -> int:
+    """Which list of a feature holds the values of a field in a file of ours."""
+    if field.kind == "tensor" and field.shape == ():
+        return {"int64": INTS, "float32": FLOATS}.get(field.dtype, BYTES)
+    return BYTES
+
+
 def _features(field: Field, value: Any) -> dict[str, Value]:
-    if field.kind != "tensor":
-        return {field.name: (BYTES, [value])}
-    if field.dtype == "int64" and field.shape == ():
-        return {field.name: (INTS, [int(value)])}
-    if field.dtype == "float32" and field.shape == ():
-        return {field.name: (FLOATS, [float(value)])}
+    kind = _list_of(field)
+    if field.kind != "tensor" or kind != BYTES:
+        return {field.name: (kind, [value])}
     return {
         field.name: (BYTES, [np.ascontiguousarray(value).tobytes()]),
         f"{field.name}/shape": (INTS, list(value.shape)),
@@ -121,18 +118,18 @@ def open_reader(path: Path) -> RecordReader:
     Raises:
         DatasetCorruptError: if it is truncated or damaged.
     """
-    library("google_crc32c")
+    crc32c()
     mapped = map_file(path)
-    listed = _read_index(path)
-    known = listed is not None and _end(listed) == len(mapped)
-    index = listed if known and listed is not None else _scan(path, mapped)
+    listed = read_index(path)
+    known = listed is not None and end_of(listed) == len(mapped)
+    index = listed if known and listed is not None else scan(path, mapped)
     if not len(index):
         if not known:
             raise corrupt(path, f"it is empty, and there is no {index_path(path).name} that says "
                           "that it has no records")  # fmt: skip
         return RecordReader(path, Header(Schema(), 0, token=""), lambda _: [])
     try:
-        first = load_example(_content(mapped, index, 0))
+        first = load_example(content_of(mapped, index, 0))
     except (DamagedRecordError, MessageError) as error:
         raise corrupt(path, str(error), 0) from None
     about = first.pop(HEADER, None)
@@ -141,92 +138,36 @@ def open_reader(path: Path) -> RecordReader:
             raise corrupt(
                 path,
                 f"it is truncated: its index {index_path(path).name} names records up to byte "
-                f"{_end(listed)}, but it has {len(mapped)}",
+                f"{end_of(listed)}, but it has {len(mapped)}",
                 len(index),
             )
         header = Header(_foreign_schema(path, first), len(index), token="")
-        return RecordReader(path, header, _decoder(mapped, index, header.schema, foreign=True))
+        return _reader(path, header, mapped, index, _foreign_list_of, _foreign_value)
     if about[0] != BYTES or len(about[1]) != 1:
         raise corrupt(path, "its header is damaged", 0)
     header, _ = read_header(path, about[1][0])
     if header.length != len(index):
         raise corrupt(path, f"it has {len(index)} records, but there should be {header.length}: "
                       "it is truncated between two records")  # fmt: skip
-    return RecordReader(path, header, _decoder(mapped, index, header.schema, foreign=False))
+    return _reader(path, header, mapped, index, _list_of, _value)
 
 
-def _read_index(path: Path) -> IndexArray | None:
-    """Return the places of the records, if there is an index that can be true.
-
-    It may be of a file that has just been replaced, or will be: whether it fits is for the file
-    to say.
-    """
-    try:
-        places = np.array(index_path(path).read_bytes().split(), np.int64).reshape(-1, 2)
-    except (OSError, ValueError, OverflowError):
-        return None
-    starts, sizes = places[:, 0], places[:, 1]
-    if (sizes < AROUND).any() or not np.array_equal(starts, np.cumsum(sizes) - sizes):
-        return None
-    return places
-
-
-def _end(index: IndexArray) -> int:
-    return int(index[-1].sum()) if len(index) else 0
-
-
-def _scan(path: Path, mapped: Bytes) -> IndexArray:
-    """Go from length to length through a file; the checksum of each length is compared."""
-    places: list[tuple[int, int]] = []
-    place = 0
-    while place < len(mapped):
-        head = mapped[place : place + LENGTH.size + CRC.size].tobytes()
-        if len(head) < LENGTH.size + CRC.size:
-            raise corrupt(path, f"its last {len(head)} bytes are no record", len(places))
-        if masked_crc(head[:8]) != CRC.unpack_from(head, 8)[0]:
-            raise corrupt(path, "its length fails its checksum", len(places))
-        size = LENGTH.unpack_from(head)[0] + AROUND
-        if size > len(mapped) - place:
-            raise corrupt(
-                path,
-                f"it takes {size} bytes, but {len(mapped) - place} are left in the file",
-                len(places),
-            )
-        places.append((place, size))
-        place += size
-    return np.array(places, np.int64).reshape(-1, 2)
-
-
-def _content(mapped: Bytes, index: IndexArray, number: int) -> bytes:
-    """Return the content of a record after comparing both of its checksums."""
-    place, size = index[number].tolist()
-    record = mapped[place : place + size].tobytes()
-    if LENGTH.unpack_from(record)[0] != size - AROUND:
-        raise DamagedRecordError(
-            0, f"its length is {LENGTH.unpack_from(record)[0]}, but the index says {size - AROUND}"
-        )
-    content = record[LENGTH.size + CRC.size : -CRC.size]
-    if (
-        masked_crc(record[:8]) != CRC.unpack_from(record, 8)[0]
-        or masked_crc(content) != CRC.unpack(record[-CRC.size :])[0]
-    ):
-        raise DamagedRecordError(0, "its content fails its checksum")
-    return content
-
-
-def _decoder(
-    mapped: Bytes, index: IndexArray, schema: Schema, foreign: bool
-) -> Callable[[int], list[Any]]:
-    value = _foreign_value if foreign else _value
-
+def _reader(
+    path: Path,
+    header: Header,
+    mapped: Bytes,
+    index: IndexArray,
+    kind_of: Callable[[Field], int],
+    value: Callable[[Field, dict[str, Value]], Any],
+) -> TFRecordReader:
     def record(number: int) -> list[Any]:
         try:
-            features = load_example(_content(mapped, index, number))
+            features = load_example(content_of(mapped, index, number))
         except MessageError as error:
             raise DamagedRecordError(0, f"it is no tf.train.Example: {error}") from None
-        return [value(field, features) for field in schema.fields]
+        return [value(field, features) for field in header.schema.fields]
 
-    return record
+    return TFRecordReader(path, header, mapped, index, record, kind_of, crc32c())
 
 
 def _feature(features: dict[str, Value], name: str, kind: int) -> Any:
@@ -245,14 +186,14 @@ def _one(features: dict[str, Value], name: str, kind: int) -> Any:
 
 
 def _value(field: Field, features: dict[str, Value]) -> Any:
+    kind = _list_of(field)
+    value = _one(features, field.name, kind)
     if field.kind != "tensor":
-        return _one(features, field.name, BYTES)
-    for dtype, kind in (("int64", INTS), ("float32", FLOATS)):
-        if field.dtype == dtype and field.shape == ():
-            return _feature(features, field.name, kind).reshape(())
-    content = _one(features, field.name, BYTES)
+        return value
+    if kind != BYTES:
+        return np.asarray(value)
     shape = tuple(_feature(features, f"{field.name}/shape", INTS).tolist())
-    return _tensor(field, content, shape)
+    return _tensor(field, value, shape)
 
 
 def _tensor(field: Field, content: bytes, shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -265,7 +206,10 @@ def _tensor(field: Field, content: bytes, shape: tuple[int, ...]) -> npt.NDArray
         )
     if field.shape not in (None, shape):
         raise DamagedRecordError(0, f"field {field.name!r} has the shape {list(shape)}")
-    return np.frombuffer(content, field.stored).reshape(shape)
+    try:
+        return np.frombuffer(content, field.stored).reshape(shape)
+    except ValueError as error:  # no elements, and sides that are too large together
+        raise DamagedRecordError(0, f"field {field.name!r}: {error}") from None
 
 
 def _foreign_schema(path: Path, features: dict[str, Value]) -> Schema:
@@ -281,7 +225,12 @@ def _foreign_schema(path: Path, features: dict[str, Value]) -> Schema:
     return Schema("dict", tuple(fields))
 
 
-def _foreign_value(field: Field, features: dict[str, Value]) -> Any:
+def _foreign_list_of(field: Field) -> int:
     if field.kind == "bytes":
-        return _one(features, field.name, BYTES)
-    return _feature(features, field.name, FLOATS if field.dtype == "float32" else INTS)
+        return BYTES
+    return FLOATS if field.dtype == "float32" else INTS
+
+
+def _foreign_value(field: Field, features: dict[str, Value]) -> Any:
+    read = _one if field.kind == "bytes" else _feature
+    return read(features, field.name, _foreign_list_of(field))

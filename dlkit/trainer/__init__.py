@@ -11,8 +11,8 @@ Read in this order:
     position     a place in data and random numbers   setup      short forms of the arguments
     progress     the bar of an epoch                  augment    moving the images of a batch
     ranks        training on several ranks
-    results      confusion and worst mistakes
     results      confusion and worst mistakes        batch_size  batches that grow in training
+    trial        does a batch of this size fit?
 """
 
 from dlkit.trainer.batch_size import BatchSizeScheduler
@@ -21,6 +21,7 @@ from dlkit.trainer.checkpoint import CheckpointError
 from dlkit.trainer.history import History
 from dlkit.trainer.losses import NonFiniteLossError
 from dlkit.trainer.trainer import Trainer
+from dlkit.trainer.trial import trial_step
 
 __all__ = [
     "BatchSizeScheduler",
@@ -31,4 +32,5 @@ __all__ = [
     "NonFiniteLossError",
     "StepInfo",
     "Trainer",
+    "trial_step",
 ]
