@@ -2,112 +2,142 @@
 
     python -m benchmarks.ddp [--rounds 5] [--json FILE] [--quick]
 
-Both train the CNN on the same images with the same batch of all ranks together, one thread each, so
-that two ranks have twice the cores of one. The ratio is the speed-up; half of it is the efficiency.
-What is lost shows below: gradients that are exchanged (measured alone, on tensors of the model's
-sizes), and the exchange of sample counts that keeps ranks in step. On a machine with fewer free
-cores than ranks, the ratio says so and nothing else.
+All train the CNN on the same images, on one thread each, so that two ranks have twice the cores of
+one process. The ratio of the rates is the speed-up; half of it is the efficiency. What limits it is
+measured by runs that lack one thing after another, so that the losses multiply up to the whole:
+
+    half the batch     one process alone with as many samples as a rank has
+    gradients kept     two ranks that keep their gradients (`no_sync`): cores and memory are shared,
+                       and ranks tell each other how many samples they have
+    2 ranks            the same, and gradients are exchanged
+
+Where the time of a step goes comes from the traces of both ranks (see `dlkit.ddp.exchange`): what
+is communication, what only waiting for the other rank. A process that uses both cores by threads is
+the other way of using them. With fewer free cores than ranks the figures say so, and nothing else.
 """
 
 import argparse
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed, nn
 
-from benchmarks.measure import Row, machine, ratios, report
+from benchmarks.measure import Row, machine, ratios, report, take_turns
+from benchmarks.processes import in_fresh_process
 from dlkit import DataLoader, ddp
 from dlkit.datasets import synthetic_images
-from dlkit.ddp.uneven import Lockstep
 from dlkit.models import SimpleCNN
 from dlkit.samplers import DistributedSampler
+from dlkit.trace import Trace
 from dlkit.trainer import Trainer
 
-ONE, TWO = "one process", "2 ranks over gloo"
+ONE, THREADS = "one process, one thread", "one process, two threads"
+HALF, KEPT = "one process, half the batch", "2 ranks, gradients kept"
+TWO = "2 ranks over gloo"
+KINDS = {ONE: (1, 1), THREADS: (1, 2), HALF: (1, 1), KEPT: (2, 1), TWO: (2, 1)}  # ranks, threads
+SHARES = ("compute", "load", "ranks", "exchange")
 
 
-def train(samples: int, batch_size: int, epochs: int) -> dict[str, float]:
-    """Train on this rank's share; return the samples per second of all ranks, and single costs.
+def train(
+    kind: str, samples: int, batch_size: int, epochs: int
+) -> tuple[list[float], float, Trace | None]:
+    """Train on this rank's share.
 
     Args:
+        kind: one of `KINDS`.
         samples: in the data set.
-        batch_size: of all ranks together.
+        batch_size: of this rank.
         epochs: how many are measured; one comes before them.
+
+    Returns:
+        The samples per second of all ranks in each epoch, the seconds of a step, the trace.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(KINDS[kind][1])
     place = ddp.current()
     images = synthetic_images(samples, (1, 28, 28))
     sampler = DistributedSampler(images, place.world_size, place.rank, seed=0)
-    loader: Any = DataLoader(images, batch_size // place.world_size, sampler=sampler)
+    loader: Any = DataLoader(images, batch_size, sampler=sampler, trace=True)
     torch.manual_seed(0)
     trainer = Trainer(SimpleCNN(), device="cpu", progress=False)
+    if kind == KEPT:
+        trainer.ranks.collecting = _keep_gradients(trainer)  # type: ignore[method-assign]
     history = trainer.fit(loader, 1 + epochs)
-    rates = history.column("samples_per_second")[1:]
     seconds = statistics.median(history.column("seconds")[1:]) / len(loader)
-    found = {"rate": statistics.median(rates), "step": seconds}
-    if place.is_distributed:
-        found["exchange"] = exchange_of_gradients(trainer.model)
-        found["agreement"] = agreement()
-    return found
+    return history.column("samples_per_second")[1:], seconds, loader.trace
 
 
-def exchange_of_gradients(model: nn.Module, times: int = 20) -> float:
-    """Return the seconds that an all-reduce of as many numbers as the model has takes."""
-    numbers = torch.zeros(sum(p.numel() for p in model.parameters()))
-    return _median_seconds(lambda: distributed.all_reduce(numbers), times)
+def _keep_gradients(trainer: Trainer) -> Any:
+    model: Any = trainer.ranks.training_model
+    return lambda *, last: model.no_sync()
 
 
-def agreement(times: int = 50) -> float:
-    """Return the seconds that telling each other how many samples a step has takes."""
-    step = Lockstep()
-    step.keep_sample(torch.zeros(1, 1))
-    return _median_seconds(lambda: step.agree(1), times)
+def run(kind: str, samples: int, batch_size: int, epochs: int) -> dict[str, float]:
+    """Run a candidate in processes of its own; return rates, and where the time of its ranks went.
 
-
-def _median_seconds(work: Any, times: int) -> float:
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    Args:
+        kind: one of `KINDS`.
+        samples: in the data set.
+        batch_size: of all ranks together.
+        epochs: how many are measured.
+    """
+    world_size = KINDS[kind][0]
+    own = batch_size if kind in (ONE, THREADS) else batch_size // 2
+    settings = {"kind": kind, "samples": samples, "batch_size": own, "epochs": epochs}
+    if world_size == 1:  # without a process group: no rank, and nothing to agree on
+        found = [in_fresh_process("benchmarks.ddp", "train", **settings)]
+    else:
+        found = ddp.launch(train, *settings.values(), world_size=world_size, device="cpu")
+    rates, step, _ = found[0]
+    times = ddp.time_of_ranks([trace for _, _, trace in found], first_epoch=1)
+    means = {
+        name: statistics.mean(getattr(time, name) / time.seconds for time in times)
+        for name in (*SHARES, "hidden")
+    }
+    return {"rate": statistics.median(rates), "step": step, **means}
 
 
 def compare(rounds: int, *, samples: int, batch_size: int, epochs: int) -> list[Row]:
-    """Let one process and two ranks take turns, and say where the time of a step goes."""
-    runs: dict[str, list[dict[str, float]]] = {ONE: [], TWO: []}
-    for _ in range(rounds):
-        for world_size, name in ((1, ONE), (2, TWO)):
-            ranks = ddp.launch(
-                train, samples, batch_size, epochs, world_size=world_size, device="cpu"
-            )
-            runs[name].append(ranks[0])
-    rates = {name: [run["rate"] for run in found] for name, found in runs.items()}
-    efficiency = statistics.median(
-        two / one / 2 for two, one in zip(rates[TWO], rates[ONE], strict=True)
+    """Let all candidates take turns, and say what limits the efficiency of two ranks."""
+    runs = take_turns(
+        {name: lambda kind=name: run(kind, samples, batch_size, epochs) for name in KINDS},  # type: ignore[misc]
+        rounds,
     )
-    rows = ratios(
-        f"CNN of 28x28 images, batch {batch_size} of all ranks, one thread each",
-        rates,
-        notes={TWO: f"efficiency {efficiency:.0%}"},
-    )
-    step = [run["step"] for run in runs[TWO]]
-    parts = {
-        "a step of 2 ranks": step,
-        "of it: half of a step of one process": [run["step"] / 2 for run in runs[ONE]],
-        "of it: an all-reduce of the gradients": [run["exchange"] for run in runs[TWO]],
-        "of it: the exchange of sample counts": [run["agreement"] for run in runs[TWO]],
+    rates = {name: [one["rate"] for one in found] for name, found in runs.items()}
+    title = f"CNN of 28x28 images, batch {batch_size} of all ranks"
+    rows = ratios(title, rates)
+    # What is left of each rank after one more loss; the last one is what is left after all of them.
+    chain = {
+        "no loss": [1.0] * rounds,
+        "smaller batches": _quotients(rates[HALF], rates[ONE]),
+        "+ both cores busy, in step": _quotients(rates[KEPT], rates[ONE], 2),
+        "+ gradients exchanged = efficiency": _quotients(rates[TWO], rates[ONE], 2),
     }
-    # DDP exchanges while the backward pass still runs, so the parts may be more than the whole.
-    return rows + ratios(
-        "where a step goes (communication overlaps with computing)",
-        {name: [1e3 * value for value in values] for name, values in parts.items()},
+    rows += ratios(f"{title}: what is left of each rank", chain, unit="share")
+    rows += ratios(
+        f"{title}: a step of 2 ranks",
+        {
+            "all of it": [1e3 * one["step"] for one in runs[TWO]],
+            **{_TOLD[name]: [1e3 * one["step"] * one[name] for one in runs[TWO]] for name in _TOLD},
+        },
         unit="ms",
         at_most=True,
     )
+    return rows
+
+
+# `hidden` is part of computing; the others add up to the step.
+_TOLD = {
+    "compute": "computing",
+    "load": "waiting for batches",
+    "ranks": "waiting for the other rank",
+    "exchange": "communication",
+    "hidden": "communication while computing",
+}
+
+
+def _quotients(some: list[float], others: list[float], ranks: int = 1) -> list[float]:
+    return [a / b / ranks for a, b in zip(some, others, strict=True)]
 
 
 def main() -> None:

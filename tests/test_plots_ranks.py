@@ -40,6 +40,9 @@ def test_scaling_says_how_many_ranks_stay_above_the_limit():
     ]
     assert lines == [[100.0, 85.0, 30.0], [100.0, 95.0, 90.0]]
     assert len(png(figure)) > 4000
+    assert figure.axes[0].get_title(loc="left").startswith("The network decides")
+    by_storage = scaling([1, 2], {"disk": [1.0, 0.9]}, limited_by="storage").axes[0]
+    assert by_storage.get_title(loc="left") == "The storage decides how many ranks pay: 2 with disk"
 
 
 def test_scaling_of_uneven_curves_is_refused():

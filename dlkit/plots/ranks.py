@@ -63,7 +63,11 @@ def rank_timeline(spans: Sequence[Sequence[Span]]) -> Picture:
 
 
 def scaling(
-    ranks: Sequence[int], efficiencies: Mapping[str, Sequence[float]], *, limit: float = 0.8
+    ranks: Sequence[int],
+    efficiencies: Mapping[str, Sequence[float]],
+    *,
+    limit: float = 0.8,
+    limited_by: str = "network",
 ) -> Picture:
     """Draw how much of each rank is left as there are more of them.
 
@@ -71,6 +75,7 @@ def scaling(
         ranks: numbers of ranks, growing.
         efficiencies: name -> speed-up divided by ranks, for each of `ranks`.
         limit: the efficiency that is marked, and up to which ranks are counted.
+        limited_by: what the curves differ in, for the title.
 
     Returns:
         A figure; its caption says up to how many ranks each curve stays above the limit.
@@ -106,7 +111,7 @@ def scaling(
     axes.set_ylim(0, 105)
     best = max(reach, key=lambda name: reach[name])
     axes.set_title(
-        f"The network decides how many ranks pay: {reach[best]} with {best}",
+        f"The {limited_by} decides how many ranks pay: {reach[best]} with {best}",
         loc="left", fontsize=11, color=INK,
     )  # fmt: skip
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
