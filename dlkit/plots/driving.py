@@ -175,13 +175,11 @@ def live_driving(moments: Sequence[RideMoment]) -> Picture:
     distance.plot(seconds, [m.gap for m in moments], color=colour(0), marker="o", markersize=3)
     if (begins := danger()) < end:
         distance.axvspan(begins, end, color=FAINT, zorder=0, linewidth=0)
-        distance.annotate("danger", (begins, 0), xytext=(3, 3), textcoords="offset points",
-                          color=ALERT, fontsize=9)  # fmt: skip
-    tidy(late, title="answers behind the road, ms", grid="y")
+        distance.annotate("danger", (begins, 1), (3, -11), xycoords=("data", "axes fraction"),
+                          textcoords="offset points", color=ALERT, fontsize=9)  # fmt: skip
+    tidy(late, title="ms behind the road; dotted: waiting for sensors", grid="y")
     late.plot(seconds, [m.behind * 1e3 for m in moments], color=colour(0), linewidth=1.8)
     late.plot(seconds, [m.waited * 1e3 for m in moments], ":", color=colour(2), linewidth=1.8)
-    late.text(0.01, 0.86, "dotted: of it, waiting for sensors", transform=late.transAxes,
-              color=MUTED, fontsize=9)  # fmt: skip
     tidy(kept, title="camera frames in a sample, %", xlabel="seconds", grid="y")
     kept.plot(seconds, [m.kept * 100 for m in moments], color=colour(2), linewidth=1.8)
     tidy(drops, title="waiting, and dropped since the reading before", xlabel="seconds", grid="y")

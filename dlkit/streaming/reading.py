@@ -17,7 +17,7 @@ from dlkit.streaming.shared import LOOK, Shared
 from dlkit.streaming.sources import Source
 from dlkit.streaming.stats import Meter
 
-STAGE = 64  # items of a generator that may lie where nobody has taken them in
+STAGE = 256  # items of a generator that may lie where nobody has taken them in
 
 
 class Staged:
