@@ -10,6 +10,7 @@ import numpy as np
 from dlkit.live.driving import Overload, Tolerance
 from dlkit.live.ride import RideMoment
 from dlkit.live.road import DANGER, Drive, danger, gap
+from dlkit.plots.streaming import show_single_points
 from dlkit.plots.style import ALERT, FAINT, INK, MUTED, Picture, colour, new_figure, tidy
 from dlkit.streaming import Sample
 
@@ -175,8 +176,9 @@ def live_driving(moments: Sequence[RideMoment]) -> Picture:
     distance.plot(seconds, [m.gap for m in moments], color=colour(0), marker="o", markersize=3)
     if (begins := danger()) < end:
         distance.axvspan(begins, end, color=FAINT, zorder=0, linewidth=0)
-        distance.annotate("danger", (begins, 1), (3, -11), xycoords=("data", "axes fraction"),
-                          textcoords="offset points", color=ALERT, fontsize=9)  # fmt: skip
+        distance.annotate("danger", (begins, 1), (-3, -11), xycoords=("data", "axes fraction"),
+                          textcoords="offset points", color=ALERT, fontsize=9,
+                          ha="right")  # fmt: skip
     tidy(late, title="ms behind the road; dotted: waiting for sensors", grid="y")
     late.plot(seconds, [m.behind * 1e3 for m in moments], color=colour(0), linewidth=1.8)
     late.plot(seconds, [m.waited * 1e3 for m in moments], ":", color=colour(2), linewidth=1.8)
@@ -186,9 +188,7 @@ def live_driving(moments: Sequence[RideMoment]) -> Picture:
     drops.plot(seconds, [m.stats.waiting for m in moments], color=colour(1), linewidth=1.8)
     drops.plot(seconds, [m.dropped for m in moments], "--", color=ALERT, linewidth=1.8)
     for axes in (distance, late, kept, drops):
-        if len(moments) == 1:  # a line of one point would not be seen
-            for line in axes.lines[-2:]:
-                line.set_marker("o")
+        show_single_points(axes)
         axes.set_ylim(bottom=0)
         axes.set_xlim(seconds[0], end)
     kept.set_ylim(0, 105)
@@ -202,9 +202,10 @@ def _ride_in_words(moment: RideMoment) -> str:
     if math.isnan(moment.stamp):
         return f"second {moment.seconds:.1f}: no answer yet; {lost}"
     brake = ", BRAKE" if moment.collision < DANGER else ""
+    alarms = f"{moment.alarms} alarm{'' if moment.alarms == 1 else 's'}"
     return (
         f"second {moment.seconds:.1f}: answering for second {moment.stamp:.2f}, "
         f"{moment.behind * 1e3:.0f} ms behind; gap {moment.gap:.1f} m, seconds to collision "
-        f"{moment.collision:.1f}{brake}; {moment.alarms} alarms; {stats.leaving:.0f} samples/s, "
+        f"{moment.collision:.1f}{brake}; {alarms}; {stats.leaving:.0f} samples/s, "
         f"waiting {stats.waiting}; {lost}"
     )

@@ -179,12 +179,17 @@ def live_digits(moments: Sequence[Moment], objective: float | None) -> Picture:
     drops.plot(seconds, [m.dropped for m in moments], color=ALERT, linewidth=1.8, linestyle="--")
     drops.set_ylim(top=max(drops.get_ylim()[1], 1))
     for axes in (rate, size, wait, drops):
-        if len(moments) == 1:  # a line of one point would not be seen
-            for line in axes.lines:
-                line.set_marker("o")
+        show_single_points(axes)
         axes.set_ylim(bottom=0)
         axes.set_xlim(seconds[0], max(seconds[-1], seconds[0] + 5))
     return figure
+
+
+def show_single_points(axes: Axes) -> None:
+    """Mark lines of one point, which would not be seen."""
+    for line in axes.lines:
+        if np.size(line.get_xdata()) == 1:
+            line.set_marker("o")
 
 
 def _in_words(moment: Moment, objective: float | None) -> str:
