@@ -185,6 +185,9 @@ class Pipeline(Consumer):
     def memory_bound(self) -> int:
         """Return how many bytes the items in flight, and the pool, can take at most.
 
+        An item counts as much as the largest one that was looked at; looking at each would cost
+        more than moving it, so that is the first of every list that came.
+
         Raises:
             RuntimeError: if no item has come yet, so that its size is not known.
         """
