@@ -10,22 +10,11 @@ import pytest
 import torch
 
 from dlkit.cli import build_parser, live
-from dlkit.lab import LiveDigitsWidget
-from dlkit.live import Drive, LiveDigits, overload, record, try_tolerance
-from dlkit.live.driving import (
-    BRAKING,
-    DANGER,
-    LONGEST,
-    RATES,
-    Watch,
-    closing,
-    danger,
-    gap,
-    play,
-    samples_of,
-    time_to_collision,
-)
-from dlkit.plots import streaming as plots
+from dlkit.lab import LiveDigitsWidget, LiveDrivingWidget
+from dlkit.live import Drive, LiveDigits, LiveDriving, overload, record, try_tolerance
+from dlkit.live.driving import Watch, play, samples_of, time_to_collision
+from dlkit.live.road import BRAKING, DANGER, LONGEST, RATES, closing, danger, gap
+from dlkit.plots import driving, streaming
 from dlkit.plots.style import png
 from dlkit.streaming import Sample, Stamped
 
@@ -182,7 +171,7 @@ def test_a_gap_that_opens_is_never_closed():
 def test_a_drive_played_in_real_threads_gives_the_samples_of_the_recording():
     drive = record(seconds=2.0)
     expected = {sample.stamp for _, sample in samples_of(drive, 0.06)}
-    played = {sample.stamp for sample in play(drive, 0.06, speed=2.0)}
+    played = {sample.stamp for sample in play(drive, 0.06, speed=2.0)[0]}
     # Where a busy machine lets one thread wait, another sensor's item may count as silent.
     assert len(played & expected) > 0.5 * len(expected)
 
@@ -190,6 +179,48 @@ def test_a_drive_played_in_real_threads_gives_the_samples_of_the_recording():
 def test_a_drive_ends_before_the_cars_meet():
     with pytest.raises(ValueError, match="seconds must be at most 16"):
         record(seconds=17.0)
+
+
+def test_a_ride_answers_for_the_moments_of_the_recording_and_ends_with_it():
+    drive = record(seconds=1.0)
+    offsets = drive.offsets()
+    with LiveDriving(drive, planning=0.0) as system:
+        assert system.wait(WAIT)
+    moment = system.read()
+    seen = {item.data: item.stamp - offsets["lidar"] for _, item in drive.of("lidar")}
+    assert abs(seen[moment.gap] - moment.stamp) <= 0.06
+    assert moment.stamp > 0.8
+    assert moment.stats.counts.exact
+    camera = system.sensors.counts()["camera"]
+    assert camera.exact
+    assert moment.unmatched == camera.lost == camera.produced - camera.delivered
+    assert system.read().seconds == moment.seconds  # the road has ended
+
+
+def test_a_slow_planner_falls_behind_the_road_or_loses_samples():
+    drive = record(seconds=1.0)
+    moments = {}
+    for policy in ("block", "drop_oldest"):
+        with LiveDriving(drive, planning=0.1, policy=policy, capacity=1) as system:
+            assert system.wait(WAIT)
+        moments[policy] = system.read()
+    assert moments["block"].stats.counts.lost == 0 < moments["drop_oldest"].stats.counts.lost
+    # A slow planner needs three times as long as the road for all of it.
+    assert moments["block"].behind > 1.0 > moments["drop_oldest"].behind
+
+
+def test_tolerance_and_planning_can_be_changed_while_it_runs():
+    with LiveDriving(record(seconds=1.0), planning=0.0) as system:
+        system.tolerance = 0.0
+        system.planning = 0.001
+        assert system.wait(WAIT)
+    assert (system.tolerance, system.planning) == (0.0, 0.001)
+    # Frames of before the change may have been sampled; at a tolerance of 0 none is.
+    assert system.read().unmatched > 15
+    with pytest.raises(ValueError, match="planning must be a finite number of seconds, 0 or more"):
+        system.planning = -1.0
+    with pytest.raises(ValueError, match=r"tolerance of .* must be a finite number"):
+        system.tolerance = -1.0
 
 
 # ---- pictures -----------------------------------------------------------------------------------
@@ -204,13 +235,18 @@ def test_the_pictures_are_drawn_and_their_captions_have_the_numbers(drive):
         system.read()
         run_until_answered(system, 100)
         system.read()
+    with LiveDriving(record(seconds=1.0), planning=0.0) as ride:
+        ride.read()
+        assert ride.wait(WAIT)
+        ride.read()
     pictures = {
-        "keeps": plots.tolerances(tried),
-        "dropped": plots.policies(results),
-        "samples": plots.alignment(drive, samples, 6.0, 6.8),
-        "p99": plots.live_digits(list(system.history), 0.05),
-        "throughput": plots.latency_and_throughput([(1, 10.0, 0.1), (8, 40.0, 0.2)], 0.15),
-        "objective": plots.under_load({"a": [(10, 0.1), (20, 0.3)]}, 0.2, capacity=15),
+        "behind": driving.live_driving(list(ride.history)),
+        "keeps": driving.tolerances(tried),
+        "dropped": driving.policies(results),
+        "samples": driving.alignment(drive, samples, 6.0, 6.8),
+        "p99": streaming.live_digits(list(system.history), 0.05),
+        "throughput": streaming.latency_and_throughput([(1, 10.0, 0.1), (8, 40.0, 0.2)], 0.15),
+        "objective": streaming.under_load({"a": [(10, 0.1), (20, 0.3)]}, 0.2, capacity=15),
     }
     for word, picture in pictures.items():
         assert word in picture.caption
@@ -220,21 +256,22 @@ def test_the_pictures_are_drawn_and_their_captions_have_the_numbers(drive):
 
 def test_the_title_of_the_load_picture_names_who_holds_the_objective():
     curves = {"good": [(10, 0.1), (1000, 0.9)], "bad": [(10, 0.9), (1000, 0.9)]}
-    (axes,) = plots.under_load(curves, 0.2, capacity=100).axes
+    (axes,) = streaming.under_load(curves, 0.2, capacity=100).axes
     assert axes.get_title(loc="left").endswith("by: good")
-    (axes,) = plots.under_load(curves, 0.2).axes
+    (axes,) = streaming.under_load(curves, 0.2).axes
     assert axes.get_title(loc="left").endswith("by: none")
 
 
 @pytest.mark.parametrize(
     ("draw", "words"),
     [
-        (lambda: plots.under_load({}, 0.1), "curves must have a point each"),
-        (lambda: plots.under_load({"a": []}, 0.1), "curves must have a point each"),
-        (lambda: plots.latency_and_throughput([]), "points must hold"),
-        (lambda: plots.policies([]), "results must hold"),
-        (lambda: plots.tolerances([]), "results must hold"),
-        (lambda: plots.live_digits([], 0.1), "moments must hold"),
+        (lambda: streaming.under_load({}, 0.1), "curves must have a point each"),
+        (lambda: streaming.under_load({"a": []}, 0.1), "curves must have a point each"),
+        (lambda: streaming.latency_and_throughput([]), "points must hold"),
+        (lambda: driving.live_driving([]), "moments must hold"),
+        (lambda: driving.policies([]), "results must hold"),
+        (lambda: driving.tolerances([]), "results must hold"),
+        (lambda: streaming.live_digits([], 0.1), "moments must hold"),
     ],
 )
 def test_a_picture_of_nothing_is_refused(draw, words):
@@ -280,6 +317,22 @@ def test_the_widget_says_what_failed():
     widget.start()
     widget._thread.join(WAIT)
     assert "failed: RuntimeError: &lt;no weights&gt;" in widget.text.value
+
+
+def test_the_widget_of_the_drive_follows_its_sliders_and_ends_with_the_drive():
+    widget = LiveDrivingWidget(record(seconds=1.5))
+    widget.planning.value = 0
+    words = "not started, tolerance 60 ms, planning 0 ms, policy drop_oldest"
+    assert repr(widget) == f"<LiveDrivingWidget: {words}>"
+    assert widget.text.value == words
+    widget.start_button.click()
+    widget.tolerance.value = 10
+    assert widget.system.tolerance == 0.01
+    widget._thread.join(WAIT)
+    assert widget.system is None
+    assert len(widget.image.value) > BLANK
+    assert "behind; gap" in widget.text.value
+    assert "stopped: " in widget.text.value
 
 
 def test_closing_the_widget_ends_what_runs():

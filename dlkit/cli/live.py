@@ -131,34 +131,22 @@ def digits_rows(args: argparse.Namespace) -> Iterator[Rows]:
 
 def driving_rows(args: argparse.Namespace) -> Iterator[Rows]:
     """Yield readings of the drive, played back in real time through real threads."""
-    from dlkit.live.driving import DANGER, LONGEST, RATES, Watch, play, record, time_to_collision
-    from dlkit.streaming import EndOfStream, Pipeline
+    from dlkit.live import LiveDriving, record
+    from dlkit.live.road import DANGER, LONGEST, RATES
 
     drive = record(min(args.seconds, LONGEST))
-    sensors = play(drive, args.tolerance)
-    watch: Watch = Watch()
-    with Pipeline(sensors, max_batch=1, max_delay=0.0, capacity=16, policy=args.policy) as pipeline:
-        shown = time.monotonic()
-        while True:
-            try:
-                batch = pipeline.get()
-            except EndOfStream:
-                break
-            time.sleep(args.planning)
-            sample = batch.items[0]
-            watch.see(sample)
-            if time.monotonic() - shown < EVERY:
-                continue
-            shown = time.monotonic()
-            stats, collision = pipeline.stats(), time_to_collision(sample)
-            aligned = sensors.machine.counts()
+    with LiveDriving(drive, args.tolerance, args.planning, args.policy) as system:
+        while not system.wait(EVERY):
+            moment = system.read()
+            stats, aligned = moment.stats, system.sensors.counts()
             yield {
-                "road second": f"{sample.stamp:.1f}",
+                "road second": f"{moment.seconds:.1f}",
                 "samples/s": f"{stats.leaving:.0f}",
-                "gap, m": f"{sample.items['lidar'].data:.1f}",
-                "seconds to collision": f"{collision:.1f}"
-                + (" BRAKE" if collision < DANGER else ""),
-                "alarms": f"{watch.alarms}",
+                "gap, m": f"{moment.gap:.1f}",
+                "seconds to collision": f"{moment.collision:.1f}"
+                + (" BRAKE" if moment.collision < DANGER else ""),
+                "behind the road, ms": f"{moment.behind * 1e3:.0f}",
+                "alarms": f"{moment.alarms}",
                 "waiting": f"{stats.waiting}",
                 "p50 p95 p99, ms": _latencies(stats.p50, stats.p95, stats.p99),
                 "dropped by the queue": f"{stats.counts.lost}",

@@ -12,7 +12,7 @@ from dlkit.lab.exercises.parsons import ParsonsProblem
 from dlkit.lab.explorer import Explorer
 from dlkit.lab.interview import Interview
 from dlkit.lab.interview.widget import MockInterview
-from dlkit.lab.live import LiveDigitsWidget
+from dlkit.lab.live import LiveDigitsWidget, LiveDrivingWidget
 from dlkit.lab.live_timeline import LiveTimeline
 from dlkit.lab.mastery import ProgressView
 from dlkit.lab.output import stderr_of_children
@@ -28,6 +28,7 @@ __all__ = [
     "Explorer",
     "Interview",
     "LiveDigitsWidget",
+    "LiveDrivingWidget",
     "LiveTimeline",
     "MockInterview",
     "ParsonsProblem",

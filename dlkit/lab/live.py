@@ -1,14 +1,7 @@
-"""The widget of the real-time notebook: live digits, with the load on a slider.
-
-Start, drag the rate while it runs, stop. A thread reads the system once a second and draws; it
-ends with the system, by itself after a while, so that a forgotten widget does not keep a core busy.
-"""
+"""The widgets of the real-time notebook: live digits and a drive, with their loads on sliders."""
 
 from __future__ import annotations
 
-import contextlib
-import html
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,16 +9,18 @@ import ipywidgets
 import torch
 
 from dlkit.lab.explorer import WIDE, slider
-from dlkit.live.digits import LiveDigits
+from dlkit.lab.live_system import LiveWidget
+from dlkit.live import Drive, LiveDigits, LiveDriving, train_recogniser
+from dlkit.plots.driving import live_driving
 from dlkit.plots.streaming import live_digits
-from dlkit.plots.style import Picture, png
+from dlkit.plots.style import Picture
+from dlkit.streaming import POLICIES
 
-EVERY = 1.0  # seconds between two pictures; drawing takes time from the system that it shows
 SHOWN = 60  # readings in a picture
 
 
-class LiveDigitsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no annotations
-    """Buttons and a slider above a line of text above a picture.
+class LiveDigitsWidget(LiveWidget[LiveDigits]):
+    """Live digit recognition, with the load on a slider.
 
     Args:
         model: From images to logits; the system trains one if there is none.
@@ -46,89 +41,71 @@ class LiveDigitsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has
         longest: float = 120.0,
         **options: Any,
     ) -> None:
-        self._objective, self._longest = objective, longest
-        self.system: LiveDigits | None = None
-        self.picture: Picture | None = None
-        self.rate: ipywidgets.IntSlider = slider("frames/s", rate, 30, 2000, 10)
-        self._model, self._options = model, options
-        self.start_button = ipywidgets.Button(description="Start", icon="play")
-        self.stop_button = ipywidgets.Button(description="Stop", icon="stop", disabled=True)
-        self.text = ipywidgets.HTML(html.escape(self._words()))
-        layout = ipywidgets.Layout(align_self="flex-start", max_width="100%")
-        self.image = ipywidgets.Image(format="png", layout=layout)
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-        buttons = ipywidgets.HBox([self.start_button, self.stop_button])
-        super().__init__([buttons, self.rate, self.text, self.image])
-        self.rate.style = WIDE
-        self.start_button.on_click(lambda _: self.start())
-        self.stop_button.on_click(lambda _: self.stop())
-        self.rate.observe(self._set_rate, names="value")
+        self._model, self._objective, self._options = model, objective, options
+        self.rate = slider("frames/s", rate, 30, 2000, 10)
+        super().__init__([self.rate], longest)
 
-    def _words(self) -> str:
-        if self.picture is not None:
-            return self.picture.caption
+    def settings(self) -> str:
+        """Say in words how the system would start."""
         objective = self._objective
         goal = "no objective" if objective is None else f"objective {objective * 1e3:.0f} ms"
-        return f"not started, {self.rate.value} frames/s, {goal}"
+        return f"{self.rate.value} frames/s, {goal}"
 
-    def _set_rate(self, change: Any) -> None:
-        if self.system is not None:
-            self.system.rate = change["new"]
+    def make(self) -> LiveDigits:
+        """Make the system; the model is trained once, if none was given."""
+        if self._model is None:
+            self._model = train_recogniser()
+        return LiveDigits(self._model, self.rate.value, self._objective, **self._options)
 
-    def start(self) -> None:
-        """Start a new system, if none runs."""
-        if self.system is not None:
-            return
-        self.start_button.disabled, self.stop_button.disabled = True, False
-        self.system = LiveDigits(self._model, self.rate.value, self._objective, **self._options)
-        self.system.start()
-        self._ended.clear()
-        self._thread = threading.Thread(target=self._follow, name="dlkit live widget", daemon=True)
-        self._thread.start()
+    def change(self, system: LiveDigits) -> None:
+        """Set the camera's rate."""
+        system.rate = self.rate.value
 
-    def _follow(self) -> None:
-        system = self.system
-        assert system is not None
-        readings = max(round(self._longest / EVERY), 1)
-        for _ in range(readings):
-            if self._ended.wait(EVERY) or system.wait(0):
-                break
-            system.read()
-            self.picture = live_digits(list(system.history)[-SHOWN:], self._objective)
-            self.image.value = png(self.picture)
-            self.text.value = html.escape(self._words())
-        self._finish(system)
+    def draw(self, system: LiveDigits) -> Picture:
+        """Draw load, batches, queue, latency and drops."""
+        return live_digits(list(system.history)[-SHOWN:], self._objective)
 
-    def _finish(self, system: LiveDigits) -> None:
-        counts = system.pipeline
-        error: Exception | None = None
-        try:
-            system.stop()
-        except Exception as raised:
-            error = raised
-        found = counts.counts()
-        words = (
-            f"stopped: {found.produced} frames = {found.delivered} answered + {found.lost} dropped"
+
+class LiveDrivingWidget(LiveWidget[LiveDriving]):
+    """A drive in real time, with tolerance and planning time on sliders.
+
+    Args:
+        drive: What the sensors recorded; 16 seconds by default, and the widget stops at its end.
+        longest: Seconds after which it stops by itself.
+
+    >>> LiveDrivingWidget()
+    <LiveDrivingWidget: not started, tolerance 60 ms, planning 10 ms, policy drop_oldest>
+    """
+
+    every = 0.5
+
+    def __init__(self, drive: Drive | None = None, longest: float = 60.0) -> None:
+        self._drive = drive
+        self.tolerance = slider("tolerance, ms", 60, 10, 120, 5)
+        self.planning = slider("planning, ms", 10, 0, 100, 5)
+        self.policy = ipywidgets.Dropdown(
+            options=POLICIES, value="drop_oldest", description="policy", style=WIDE
         )
-        if error is not None:
-            words = f"failed: {type(error).__name__}: {error}; {words}"
-        self.text.value += f"<br>{html.escape(words)}"
-        self.system = None
-        self.start_button.disabled, self.stop_button.disabled = False, True
+        super().__init__([self.tolerance, self.planning, self.policy], longest)
 
-    def stop(self) -> None:
-        """Stop the system and wait for its threads."""
-        self._ended.set()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+    def settings(self) -> str:
+        """Say in words how the system would start."""
+        return (
+            f"tolerance {self.tolerance.value} ms, planning {self.planning.value} ms, policy "
+            f"{self.policy.value}"
+        )
 
-    def close(self) -> None:
-        """Stop, and take the widget from the page."""
-        with contextlib.suppress(RuntimeError):
-            self.stop()
-        super().close()
+    def make(self) -> LiveDriving:
+        """Make the system; the policy is that of its whole life."""
+        return LiveDriving(
+            self._drive, self.tolerance.value / 1e3, self.planning.value / 1e3, self.policy.value
+        )
 
-    def __repr__(self) -> str:
-        return f"<LiveDigitsWidget: {self._words()}>"
+    def change(self, system: LiveDriving) -> None:
+        """Set tolerance and planning time."""
+        system.tolerance = self.tolerance.value / 1e3
+        system.planning = self.planning.value / 1e3
+
+    def draw(self, system: LiveDriving) -> Picture:
+        """Draw what the planner knows, how late, and what was lost on the way."""
+        return live_driving(list(system.history))

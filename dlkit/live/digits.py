@@ -6,8 +6,6 @@ The frames are digits that the model has not seen in training. The rate may be c
 runs; with an objective, the batches follow.
 """
 
-import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,12 +16,11 @@ import torch
 from torch import nn
 
 from dlkit.datasets import digits
+from dlkit.live.system import LiveSystem
 from dlkit.loader import DataLoader
 from dlkit.models import Normalize, SimpleCNN
 from dlkit.streaming import Batch, Camera, Pipeline, Stamped, Stats
 from dlkit.trainer import Trainer
-
-HISTORY = 600  # moments that are kept
 
 
 class Frame(NamedTuple):
@@ -86,7 +83,7 @@ def _train(epochs: int, seed: int) -> nn.Module:
     return model.eval()
 
 
-class LiveDigits:
+class LiveDigits(LiveSystem[Moment]):
     """The system, in threads of its own.
 
     Args:
@@ -124,7 +121,7 @@ class LiveDigits:
         self._images, self._labels = images.numpy(), labels.numpy()
         self._order = np.random.default_rng(seed).integers(len(self._labels), size=4096)
         self.camera = Camera(rate, self._take_picture, jitter=0.0005, seed=seed)
-        self.pipeline = Pipeline(
+        pipeline = Pipeline(
             self.camera,
             _prepare,
             max_batch=max_batch,
@@ -133,14 +130,10 @@ class LiveDigits:
             capacity=capacity,
             policy=policy,
         )
+        super().__init__(pipeline, "dlkit live digits")
         self.objective = objective
-        self.history: deque[Moment] = deque(maxlen=HISTORY)
         self.answered = self.right = 0
         self._before = (0, 0, 0, 0)  # batches, dropped, answered and right at the last reading
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
-        self._start = 0.0
 
     def _take_picture(self, number: int) -> Frame:
         place = self._order[number % len(self._order)]
@@ -155,31 +148,13 @@ class LiveDigits:
     def rate(self, value: float) -> None:
         self.camera.rate = value
 
-    @property
-    def running(self) -> bool:
-        """Whether frames are being answered."""
-        return self._thread is not None and self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin to answer frames, in another thread."""
-        if self._thread is not None:
-            raise RuntimeError("the system was started before; make a new one")
-        self._start = self.camera.clock.now()
-        self._thread = threading.Thread(target=self._run, name="dlkit live digits", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
+    def prepare_thread(self) -> None:
+        """Let the model use one thread: it is small, and camera and preprocessing want the rest."""
         torch.get_num_threads()  # what a thread sets before PyTorch has prepared it is forgotten
         torch.set_num_threads(1)
-        try:
-            for batch in self.pipeline:
-                self._answer(batch)
-        except BaseException as error:
-            self._error = error
-        finally:
-            self._stopped.set()
 
-    def _answer(self, batch: Batch) -> None:
+    def answer(self, batch: Batch) -> None:
+        """Recognise the digits of a batch, and count those that are right."""
         images = torch.from_numpy(np.stack([frame.image for frame in batch.items]))
         with torch.inference_mode():
             guesses = self._model(images).argmax(dim=1).tolist()
@@ -187,10 +162,6 @@ class LiveDigits:
             guess == frame.label for guess, frame in zip(guesses, batch.items, strict=True)
         )
         self.answered += len(batch)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait so long, or until it has stopped; return whether it has."""
-        return self._stopped.wait(seconds)
 
     def read(self) -> Moment:
         """Return what has happened since the last reading, and keep it in `history`."""
@@ -201,7 +172,7 @@ class LiveDigits:
         )
         self._before = now
         moment = Moment(
-            seconds=self.camera.clock.now() - self._start,
+            seconds=self.seconds,
             rate=self.rate,
             batch=answered / batches if batches else float("nan"),
             dropped=dropped,
@@ -210,26 +181,6 @@ class LiveDigits:
         )
         self.history.append(moment)
         return moment
-
-    def stop(self) -> None:
-        """End camera, threads and queue.
-
-        Raises:
-            Exception: what the model raised, if it did.
-        """
-        self.pipeline.stop()
-        if self._thread is not None:
-            self._thread.join()
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-
-    def __enter__(self) -> "LiveDigits":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 def _prepare(frame: Stamped) -> Frame:

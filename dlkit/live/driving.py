@@ -1,141 +1,43 @@
-"""Driving: three sensors of a car that follows another one, on a road that is made up.
-
-    camera 30 Hz   how fast the car ahead grows       -> closing speed, m/s
-    lidar  10 Hz   how far away it is                 -> gap, m          clock ahead by 0.15 s
-    imu   100 Hz   what the own car does              -> acceleration, m/s^2
+"""Driving: the sensors of a car that follows another one, aligned, and a planner that may brake.
 
     aligned sample -> time to collision = gap / closing speed -> brake below 4 s
 
-Items are late by chance, some are lost, and the lidar's clock is wrong. What the truth was is
-known, so every choice has a price that can be read: a narrow tolerance loses samples, a wide one
-fuses what does not belong together, and a planner that is too slow learns of danger too late.
+Every choice has a price: a narrow tolerance loses samples, a wide one fuses what does not belong
+together, and a planner that is too slow learns of danger too late. `road` is what is driven on,
+`ride` the same in real time.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from dlkit.streaming import (
-    Aligner,
-    Batcher,
-    ClockOffset,
-    Counts,
-    Fixed,
-    Replay,
-    Sample,
-    Stamped,
-    align,
-)
+from dlkit.live.road import DANGER, RATES, Drive, danger, gap
+from dlkit.streaming import Aligner, Batcher, Counts, Fixed, Replay, Sample
 from dlkit.streaming.checks import check_positive
 from dlkit.streaming.several import SeveralSources
 from dlkit.streaming.simulated import simulate
 
-RATES: Mapping[str, float] = {"camera": 30.0, "lidar": 10.0, "imu": 100.0}
-NOISE: Mapping[str, float] = {"camera": 0.2, "lidar": 0.05, "imu": 0.1}  # m/s, m, m/s^2
-DELAY: Mapping[str, float] = {"camera": 0.012, "lidar": 0.020, "imu": 0.002}  # seconds, mean
-DROPOUT: Mapping[str, float] = {"camera": 0.02, "lidar": 0.05, "imu": 0.01}
-OFFSET: Mapping[str, float] = {"camera": 0.0, "lidar": 0.15, "imu": 0.0}  # seconds ahead
 LATENESS = 0.04  # seconds by which items may overtake each other
-DANGER = 4.0  # seconds to collision
-BRAKING = 12.0  # second at which the car ahead brakes
-LONGEST = 16.0  # seconds of a drive; a little later there is no gap any more
-
-Event = tuple[float, str, Stamped]  # when it arrived, from whom, what
+MAX_WAIT = 0.3  # seconds that a frame waits for a sensor that is silent
 
 
-@dataclass(frozen=True)
-class Drive:
-    """A recorded drive.
-
-    Attributes:
-        events: in the order of their arrival.
-        seconds: how long it was.
-        lost: items that never arrived, by sensor.
-    """
-
-    events: list[Event]
-    seconds: float
-    lost: Mapping[str, int]
-
-    def of(self, sensor: str) -> list[tuple[float, Stamped]]:
-        """Return arrival and item of one sensor."""
-        return [(arrived, item) for arrived, name, item in self.events if name == sensor]
-
-    def offsets(self, until: float = 5.0) -> dict[str, float]:
-        """Measure by how much each clock is ahead, from the first seconds of the drive."""
-        found = {}
-        for sensor in RATES:
-            clock = ClockOffset(delay=0.0)
-            for arrived, item in self.of(sensor):
-                if arrived <= until:
-                    clock.seen(item.stamp, arrived)
-            found[sensor] = clock.offset
-        return found
-
-
-def gap(t: float) -> float:
-    """Return the true distance to the car ahead in metres."""
-    after = max(t - BRAKING, 0.0)
-    return 45.0 + 8.0 * math.sin(0.45 * t) - 2.5 * after**2
-
-
-def closing(t: float) -> float:
-    """Return the true speed at which the gap shrinks, in m/s."""
-    after = max(t - BRAKING, 0.0)
-    return -3.6 * math.cos(0.45 * t) + 5.0 * after
-
-
-def record(seconds: float = 16.0, seed: int = 0) -> Drive:
-    """Record a drive.
-
-    Args:
-        seconds: how long it is, at most 16; the car ahead brakes at second 12.
-        seed: of noise, delays and losses.
-
-    Raises:
-        ValueError: if `seconds` is not above 0 and at most 16.
-
-    Example:
-        >>> drive = record(seconds=10.0)
-        >>> {sensor: len(drive.of(sensor)) for sensor in RATES}
-        {'camera': 293, 'lidar': 94, 'imu': 984}
-    """
-    check_positive("seconds", seconds)
-    if seconds > LONGEST:
-        raise ValueError(f"seconds must be at most {LONGEST:g}, when the cars meet, got {seconds}")
-    rng = np.random.default_rng(seed)
-    truth: dict[str, Callable[[float], float]] = {
-        "camera": closing,
-        "lidar": gap,
-        "imu": lambda t: 0.3 * math.sin(t),
-    }
-    events: list[Event] = []
-    lost = {}
-    for sensor, rate in RATES.items():
-        seen = np.arange(0.0, seconds, 1 / rate) + rng.normal(0, 0.03 / rate)
-        keep = rng.random(len(seen)) >= DROPOUT[sensor]
-        lost[sensor] = int((~keep).sum())
-        for t in seen[keep].tolist():
-            value = truth[sensor](t) + NOISE[sensor] * rng.normal()
-            arrived = t + 0.002 + rng.exponential(DELAY[sensor])
-            events.append((arrived, sensor, Stamped(t + OFFSET[sensor], float(value))))
-    events.sort(key=lambda event: event[0])
-    return Drive(events, seconds, lost)
+def _aligner(
+    drive: Drive,
+    tolerance: float,
+    offsets: Mapping[str, float] | None = None,
+    max_wait: float = MAX_WAIT,
+) -> Aligner:
+    offsets = drive.offsets() if offsets is None else offsets
+    return Aligner(list(RATES), tolerance, offsets=offsets, lateness=LATENESS, max_wait=max_wait)
 
 
 def samples_of(
     drive: Drive, tolerance: float, offsets: Mapping[str, float] | None = None
 ) -> Iterator[tuple[float, Sample]]:
     """Align a drive; yield when each sample was decided, and the sample."""
-    aligner = Aligner(
-        list(RATES),
-        tolerance,
-        offsets=drive.offsets() if offsets is None else offsets,
-        lateness=LATENESS,
-        max_wait=0.3,
-    )
+    aligner = _aligner(drive, tolerance, offsets)
     for arrived, sensor, item in drive.events:
         aligner.offer(sensor, [item], arrived)
         for sample in aligner.poll(arrived):
@@ -223,12 +125,6 @@ class Overload:
     reaction: float
 
 
-def danger() -> float:
-    """Return the second at which the danger begins, by the truth."""
-    moments = np.arange(BRAKING, LONGEST, 0.001)
-    return float(next(t for t in moments if 0 <= gap(t) <= DANGER * closing(t)))
-
-
 def overload(
     drive: Drive, policy: str, planning: float = 0.05, capacity: int = 16, seed: int = 0
 ) -> Overload:
@@ -296,7 +192,7 @@ class Watch:
         return alarm
 
 
-def play(drive: Drive, tolerance: float, speed: float = 1.0) -> SeveralSources:
+def play(drive: Drive, tolerance: float, speed: float = 1.0) -> tuple[SeveralSources, Aligner]:
     """Play a drive back as it came, each sensor in a thread of its own, and align it.
 
     Args:
@@ -305,14 +201,12 @@ def play(drive: Drive, tolerance: float, speed: float = 1.0) -> SeveralSources:
         speed: 2 plays twice as fast.
 
     Returns:
-        A source of samples.
+        A source of samples, and the machine in it that aligns.
     """
     # All sensors share one beginning, or each would start with its own first item.
-    begin = drive.events[0][0]
     sensors = {}
     for sensor in RATES:
         arrivals, items = zip(*drive.of(sensor), strict=True)
-        sensors[sensor] = Replay(items, arrivals, speed, begin=begin)
-    return align(
-        sensors, tolerance, offsets=drive.offsets(), lateness=LATENESS, max_wait=0.3 / speed
-    )
+        sensors[sensor] = Replay(items, arrivals, speed, begin=drive.begins)
+    aligner = _aligner(drive, tolerance, max_wait=MAX_WAIT / speed)
+    return SeveralSources(sensors, aligner), aligner

@@ -1,4 +1,4 @@
-"""Pictures of live streams: latency under load, policies side by side, what a tolerance costs."""
+"""Pictures of live streams: latency under load, what batches give and take, and a live system."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dlkit.live.digits import Moment
-from dlkit.live.driving import Drive, Overload, Tolerance
 from dlkit.plots.style import ALERT, FAINT, INK, MUTED, Picture, colour, new_figure, tidy
-from dlkit.streaming.align import Sample
 
 Steps = Sequence[tuple[float, float]]  # the load in items/s, and the p99 in seconds
 
@@ -146,142 +144,6 @@ def latency_and_throughput(
     return figure
 
 
-def policies(results: Sequence[Overload]) -> Picture:
-    """Draw what each back-pressure policy loses, how late it is, and when it learns of a danger.
-
-    Args:
-        results: One of each policy.
-
-    Returns:
-        A figure; its caption has the numbers.
-
-    Raises:
-        ValueError: If there is nothing to draw.
-    """
-    if not results:
-        raise ValueError("results must hold at least one policy, got none")
-    told = [
-        f"{one.policy}: {one.counts.lost} of {one.counts.produced} dropped, p99 {one.p99:.2f} s, "
-        f"danger told after {one.reaction:.2f} s"
-        for one in results
-    ]
-    figure = new_figure(9, 2.4, caption="; ".join(told))
-    names = [one.policy for one in results]
-    for place, (title, values, form) in enumerate(
-        (
-            (
-                "samples dropped, %",
-                [100 * o.counts.lost / o.counts.produced for o in results],
-                "{:.0f}",
-            ),
-            ("p99 latency, s", [one.p99 for one in results], "{:.2f}"),
-            ("danger told after, s", [one.reaction for one in results], "{:.2f}"),
-        )
-    ):
-        axes = tidy(figure.add_subplot(1, 3, place + 1), title=title)
-        finite = [value if math.isfinite(value) else 0.0 for value in values]
-        axes.barh(names, finite, color=colour(place), height=0.62)
-        for row, value in enumerate(values):
-            text = form.format(value) if math.isfinite(value) else "never"
-            axes.annotate(
-                text, (finite[row], row), xytext=(3, 0), textcoords="offset points", va="center",
-                fontsize=9, color=INK,
-            )  # fmt: skip
-        axes.set_xlim(0, max([*finite, 1e-9]) * 1.22)
-        axes.invert_yaxis()
-        axes.tick_params(axis="y", length=0, labelcolor=INK, labelleft=place == 0)
-        axes.set_xticks([])
-        axes.spines["bottom"].set_visible(False)
-    return figure
-
-
-def tolerances(results: Sequence[Tolerance]) -> Picture:
-    """Draw what a tolerance keeps, how long it waits, and how wrong its samples are.
-
-    Args:
-        results: One of each tolerance, ascending.
-
-    Returns:
-        A figure; its caption has the numbers of the first and the last one.
-
-    Raises:
-        ValueError: If there is nothing to draw.
-    """
-    if not results:
-        raise ValueError("results must hold at least one tolerance, got none")
-    told = [
-        f"{one.seconds * 1e3:.0f} ms keeps {100 * one.kept:.0f} % of the samples, waits "
-        f"{one.wait99 * 1e3:.0f} ms for 99 % of them, and is {one.error * 100:.0f} cm wrong"
-        for one in (results[0], results[-1])
-    ]
-    figure = new_figure(9, 2.8, caption="; ".join(told))
-    at = [one.seconds * 1e3 for one in results]
-    waits = [one.wait99 * 1e3 for one in results]
-    for place, (label, values) in enumerate(
-        (
-            ("samples kept, %", [100 * one.kept for one in results]),
-            ("p99 of the wait, ms", waits),
-            ("error of the gap, cm", [100 * one.error for one in results]),
-        )
-    ):
-        axes = tidy(
-            figure.add_subplot(1, 3, place + 1), title=label, xlabel="tolerance, ms", grid="y"
-        )
-        axes.plot(at, values, color=colour(place), marker="o", linewidth=2)
-        finite = [value for value in values if math.isfinite(value)]
-        axes.set_ylim(0, 1.08 * max([*finite, 1e-9]))
-    return figure
-
-
-def alignment(drive: Drive, samples: Sequence[Sample], start: float, end: float) -> Picture:
-    """Draw the items of all sensors over time, and lines between those that make a sample.
-
-    Args:
-        drive: What was recorded.
-        samples: What was made of it; their stamps are corrected for the clocks.
-        start: First second that is shown.
-        end: Last second.
-
-    Returns:
-        A figure; its caption counts items and samples.
-    """
-    sensors = ("camera", "lidar", "imu")
-    shown = [sample for sample in samples if start <= sample.stamp <= end]
-    inside = {
-        name: [item.stamp for _, item in drive.of(name) if start <= item.stamp <= end]
-        for name in sensors
-    }
-    counts = ", ".join(f"{len(stamps)} of the {name}" for name, stamps in inside.items())
-    lead, caption = inside["camera"], f"items by their own clocks: {counts}; {len(shown)} samples"
-    figure = new_figure(9, 2.4, caption=caption)
-    axes = tidy(figure.add_subplot(), xlabel="time stamp, s")
-    offsets = drive.offsets()
-    for row, name in enumerate(sensors):
-        axes.plot(inside[name], [row] * len(inside[name]), "|", color=colour(row), markersize=14,
-                  markeredgewidth=1.6)  # fmt: skip
-    for sample in shown:
-        for row, name in enumerate(sensors[1:], 1):
-            item = sample.items[name]
-            if item is not None:
-                begin = sample.stamp + offsets["camera"]
-                axes.plot([begin, item.stamp + offsets[name]], [0, row], color=MUTED, linewidth=0.7,
-                          alpha=0.8, zorder=0)  # fmt: skip
-    alone = sorted(set(lead) - {sample.stamp + offsets["camera"] for sample in shown})
-    near = [
-        stamp
-        for stamp in alone
-        if all(abs(stamp - offsets["camera"] - s.stamp) > 1e-6 for s in shown)
-    ]
-    axes.plot(near, [0] * len(near), "x", color=ALERT, markersize=7, label="in no sample")
-    axes.set_yticks(range(len(sensors)), sensors)
-    axes.set_ylim(len(sensors) - 0.6, -0.6)
-    axes.set_xlim(start, end)
-    axes.tick_params(axis="y", length=0, labelcolor=INK)
-    if near:
-        axes.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1))
-    return figure
-
-
 def live_digits(moments: Sequence[Moment], objective: float | None) -> Picture:
     """Draw the last readings of the live digits: load, batches, queue, latency, drops.
 
@@ -315,10 +177,19 @@ def live_digits(moments: Sequence[Moment], objective: float | None) -> Picture:
     tidy(drops, title="waiting, and dropped since the reading before", xlabel="seconds", grid="y")
     drops.plot(seconds, [m.stats.waiting + m.stats.ready for m in moments], color=colour(1), lw=1.8)
     drops.plot(seconds, [m.dropped for m in moments], color=ALERT, linewidth=1.8, linestyle="--")
+    drops.set_ylim(top=max(drops.get_ylim()[1], 1))
     for axes in (rate, size, wait, drops):
+        show_single_points(axes)
         axes.set_ylim(bottom=0)
         axes.set_xlim(seconds[0], max(seconds[-1], seconds[0] + 5))
     return figure
+
+
+def show_single_points(axes: Axes) -> None:
+    """Mark lines of one point, which would not be seen."""
+    for line in axes.lines:
+        if np.size(line.get_xdata()) == 1:
+            line.set_marker("o")
 
 
 def _in_words(moment: Moment, objective: float | None) -> str:

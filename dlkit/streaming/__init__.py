@@ -6,15 +6,16 @@ The order in which it reads well, from machines without a clock to the threads a
     buffer, latency         a queue with a policy at its door; percentiles in constant memory
     adaptive, batcher       how large a batch may be, how long it may wait; when it leaves
     flow                    the way of an item through all of it, and exact counters
-    merge, align, window    several streams into one; one into windows
+    merge, nearest, align, offset, window    several streams into one; one into windows
     sources, timed, images, network, asynchronous, several    where items come from
     restart, watch, pool, stats       failing sources, memory, arrays that are lent, statistics
-    preprocess, engine, pipeline      threads, and what a user holds
+    shared, reading, preprocess, working, engine    the threads, in the order of an item's way
+    consumer, pipeline      how batches are taken; what a user holds
     bridge, simulated       a stream as a dataset; a stream on a clock that jumps
 """
 
 from dlkit.streaming.adaptive import Adaptive, Fixed
-from dlkit.streaming.align import Aligner, ClockOffset, Sample, align
+from dlkit.streaming.align import Aligner, Sample, align
 from dlkit.streaming.asynchronous import AsyncSource
 from dlkit.streaming.batcher import Batch, Batcher
 from dlkit.streaming.bridge import StreamDataset
@@ -26,6 +27,7 @@ from dlkit.streaming.images import FilmSource, FolderSource
 from dlkit.streaming.latency import Latencies
 from dlkit.streaming.merge import Merger, merge
 from dlkit.streaming.network import Sender, TcpSource, array_from_bytes, array_to_bytes
+from dlkit.streaming.offset import ClockOffset
 from dlkit.streaming.pipeline import MicroBatcher, Pipeline
 from dlkit.streaming.pool import BufferPool
 from dlkit.streaming.restart import Backoff, Restarting, Watchdog

@@ -13,7 +13,6 @@ recording and searching it would give.
 
 import heapq
 from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from dlkit.checks import check_positive_int
 from dlkit.streaming.buffer import Counts
 from dlkit.streaming.checks import StreamError, check_choice, check_not_negative, check_stamp
 from dlkit.streaming.clock import Clock
+from dlkit.streaming.nearest import Side
 from dlkit.streaming.several import SeveralSources
 from dlkit.streaming.sources import as_source
 from dlkit.streaming.timed import Stamped
@@ -44,67 +44,6 @@ class Sample:
     waited: float
 
 
-class _Side:
-    """One stream beside the reference: its items in the order of their stamps."""
-
-    def __init__(self, tolerance: float, lateness: float) -> None:
-        self.tolerance, self.lateness = tolerance, lateness
-        self.watermark = float("-inf")
-        self.ended = False
-        self.stamps: list[float] = []
-        self.items: list[Stamped] = []
-        self.used: list[bool] = []
-        self.produced = self.matched = 0
-        self.dropped: dict[str, int] = {}
-
-    def add(self, item: Stamped) -> None:
-        place = bisect_right(self.stamps, item.stamp)
-        self.stamps.insert(place, item.stamp)
-        self.items.insert(place, item)
-        self.used.insert(place, False)
-
-    def nearest(self, stamp: float, only_before: bool) -> int | None:
-        """The place of the item that belongs to a stamp: of two as near, the earlier one."""
-        after = bisect_left(self.stamps, stamp)
-        found = None
-        if after < len(self.stamps) and (not only_before or self.stamps[after] == stamp):
-            found = after
-        if after > 0:
-            before = bisect_left(self.stamps, self.stamps[after - 1])
-            if found is None or stamp - self.stamps[before] <= self.stamps[found] - stamp:
-                found = before
-        if found is None or abs(self.stamps[found] - stamp) > self.tolerance:
-            return None
-        return found
-
-    def is_decided(self, stamp: float, only_before: bool) -> bool:
-        """Whether nothing that may still come belongs to a stamp more than what is there."""
-        if self.ended:
-            return True
-        place = self.nearest(stamp, only_before)
-        if place is None:
-            return self.watermark > stamp + (0.0 if only_before else self.tolerance)
-        if only_before:
-            return self.watermark > stamp or self.stamps[place] == stamp
-        return self.watermark >= stamp + abs(self.stamps[place] - stamp)
-
-    def use(self, place: int) -> Stamped:
-        if not self.used[place]:
-            self.used[place] = True
-            self.matched += 1
-        return self.items[place]
-
-    def forget(self, count: int, reason: str) -> None:
-        """Let go of the earliest items; those that no sample has used are counted."""
-        if count:
-            self.drop(reason, self.used[:count].count(False))
-            del self.stamps[:count], self.items[:count], self.used[:count]
-
-    def drop(self, reason: str, count: int = 1) -> None:
-        if count:
-            self.dropped[reason] = self.dropped.get(reason, 0) + count
-
-
 class Aligner:
     """The machine that aligns.
 
@@ -120,7 +59,8 @@ class Aligner:
         invalid: what becomes of a stamp that is not finite: `"raise"` or `"drop"`.
         lateness: seconds by which items of a stream may come out of order; one for all, or by name.
         max_wait: seconds that a sample waits for a stream that is silent; None waits for ever.
-        offsets: seconds by which the clock of a stream is ahead, by name; see `ClockOffset`.
+        offsets: seconds by which the clock of a stream is ahead, by name; see
+            `dlkit.streaming.ClockOffset`.
         capacity: items of each stream that may be kept; the oldest beyond it are dropped.
 
     Raises:
@@ -169,15 +109,14 @@ class Aligner:
         self._before, self._missing = match == "before", missing
         self._late, self._invalid = late, invalid
         self._max_wait, self._capacity = max_wait, capacity
-        self._lead = _Side(0.0, latenesses[self.reference])
+        self._lead = Side(0.0, latenesses[self.reference])
         self._sides = {
-            name: _Side(tolerances[name], latenesses[name])
+            name: Side(tolerances[name], latenesses[name])
             for name in streams
             if name != self.reference
         }
-        self._pending: list[
-            tuple[float, int, float, Stamped]
-        ] = []  # a heap: stamp, number, arrived
+        # A heap: stamp, number, when it arrived, and the item.
+        self._pending: list[tuple[float, int, float, Stamped]] = []
         self._decided = float("-inf")  # the stamp of the last sample
 
     def offer(self, stream: str, items: Iterable[Any], now: float) -> None:
@@ -213,10 +152,20 @@ class Aligner:
                 side.add(shifted)
         self._hold_capacity(side)
 
-    def _side(self, stream: str) -> _Side:
+    def tolerate(self, tolerance: Seconds) -> None:
+        """Align with another tolerance from now on; what was let go under the old one is gone.
+
+        Raises:
+            ValueError: if it is negative or not finite, or names a stream that there is not.
+        """
+        found = _by_name("tolerance", tolerance, (self.reference, *self._sides))
+        for name, side in self._sides.items():
+            side.tolerance = found[name]
+
+    def _side(self, stream: str) -> Side:
         return self._lead if stream == self.reference else self._sides[stream]
 
-    def _hold_capacity(self, side: _Side) -> None:
+    def _hold_capacity(self, side: Side) -> None:
         if side is self._lead:
             while len(self._pending) > self._capacity:
                 heapq.heappop(self._pending)
@@ -304,50 +253,6 @@ class Aligner:
             waiting = len(self._pending) if side is self._lead else side.used.count(False)
             found[name] = Counts(side.produced, side.matched, dict(side.dropped), waiting)
         return found
-
-
-class ClockOffset:
-    """By how much the clock of a sensor is ahead of ours, from stamps and arrivals.
-
-    Every item takes some time to arrive, so `arrival - stamp` is the delay less the offset. The
-    smallest of many comes from the item that was held up least (as in NTP's clock filter, Mills,
-    1991). One number remains that nobody can know without a second way: the smallest delay itself.
-
-    Args:
-        window: items that are looked at, the latest ones.
-        delay: seconds that an item takes at least, if known.
-
-    Example:
-        >>> clock = ClockOffset()
-        >>> for stamp, arrived in [(10.0, 7.5), (11.0, 8.1), (12.0, 9.3)]:
-        ...     clock.seen(stamp, arrived)
-        >>> round(clock.offset, 6)
-        2.9
-    """
-
-    def __init__(self, window: int = 1000, delay: float = 0.0) -> None:
-        check_positive_int("window", window)
-        check_not_negative("delay", delay)
-        self._delay = delay
-        self._number = 0
-        self._window = window
-        # Candidates for the smallest difference, growing; a smaller one ends those before it.
-        self._smallest: deque[tuple[int, float]] = deque()
-
-    def seen(self, stamp: float, arrived: float) -> None:
-        """Learn from an item."""
-        difference = arrived - check_stamp("sensor", stamp)
-        while self._smallest and self._smallest[-1][1] >= difference:
-            self._smallest.pop()
-        self._smallest.append((self._number, difference))
-        self._number += 1
-        if self._smallest[0][0] <= self._number - 1 - self._window:
-            self._smallest.popleft()
-
-    @property
-    def offset(self) -> float:
-        """Seconds by which the sensor's clock is ahead; 0 before the first item."""
-        return self._delay - self._smallest[0][1] if self._smallest else 0.0
 
 
 def align(

@@ -4,31 +4,22 @@
         for batch in batches:
             answers = model(batch.items)
 
-`flow` is the machine behind it, `engine` its threads; here are the arguments, the three ways to
-take a batch (`for`, `async for`, `get`), the statistics, and the end.
+`flow` is the machine behind it, `engine` its threads, `consumer` how batches are taken; here are
+the arguments and the statistics.
 """
 
-import asyncio
-import contextlib
-import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any
 
 from dlkit.checks import check_positive_int
-from dlkit.streaming.batcher import Batch, Batcher, choose_sizing
+from dlkit.streaming.batcher import Batcher, choose_sizing
 from dlkit.streaming.buffer import Buffer
-from dlkit.streaming.checks import (
-    EndOfStream,
-    StreamError,
-    StreamTimeoutError,
-    check_choice,
-    check_not_negative,
-)
+from dlkit.streaming.checks import check_choice, check_not_negative
 from dlkit.streaming.clock import Clock, RealClock, Steady
+from dlkit.streaming.consumer import Consumer
 from dlkit.streaming.engine import Engine
 from dlkit.streaming.flow import Flow
-from dlkit.streaming.pool import BufferPool, Lease, stack_into
+from dlkit.streaming.pool import BufferPool
 from dlkit.streaming.preprocess import Preprocess
 from dlkit.streaming.restart import Backoff, Restarting, Watchdog
 from dlkit.streaming.sources import Source, as_source
@@ -38,7 +29,7 @@ from dlkit.streaming.watch import Memory, MemoryGuard, read_memory
 READ = 256  # items that are read from a source at once, at most
 
 
-class Pipeline:
+class Pipeline(Consumer):
     """Batches of a live stream, under a deadline and in bounded memory.
 
     Args:
@@ -121,27 +112,21 @@ class Pipeline:
             door = Buffer(capacity, policy, max_age, seed)
             # What is preprocessed is only a few batches ahead: the queue is where the policy is.
             batcher = Batcher(sizing, max(2 * max_batch, 64), max_age=max_age)
-        self._clock: Clock = RealClock() if clock is None else Steady(clock)
-        self._pool, self._lease = pool, None
-        self._timeout = timeout
+        steady: Clock = RealClock() if clock is None else Steady(clock)
         self._workers = workers if preprocess is not None else 0
-        self._current: Batch | None = None
         self._restarting: Restarting | None = None
-        self._engine = Engine(
+        engine = Engine(
             self._opener(source, restart, on_stall if stall_after is not None else ""),
             Flow(batcher, door),
             None if preprocess is None else Preprocess(preprocess, vectorised, on_error),
-            self._clock,
+            steady,
             workers,
             READ,
             None if stall_after is None else Watchdog(stall_after),
             on_stall,
             guard,
         )
-        # Threads hold the engine, not the pipeline: one that is let go of ends them.
-        self._finalizer = weakref.finalize(self, Engine.stop, self._engine)
-
-    _lease: Lease | None
+        super().__init__(engine, steady, pool, timeout)
 
     def _opener(self, source: Any, restart: Backoff | None, on_stall: str) -> Callable[[], Source]:
         if restart is None and on_stall != "restart":
@@ -155,120 +140,6 @@ class Pipeline:
         self._restarting = Restarting(source, restart)
         restarting = self._restarting
         return lambda: restarting
-
-    def start(self) -> None:
-        """Start reading now; taking the first batch would do so too."""
-        self._engine.start()
-
-    # ---- taking batches -------------------------------------------------------------------------
-
-    def get(self, timeout: float | None = None) -> Batch:
-        """Return the next batch, and count the one before as answered.
-
-        Args:
-            timeout: seconds to wait; by default those that the pipeline was made with.
-
-        Raises:
-            EndOfStream: there are no more batches.
-            StreamTimeoutError: none came in time; the next call may get it.
-            StalledError: the source has been silent for too long.
-            Exception: what the source or the preprocessing raised, after everything that came
-                before it was delivered.
-        """
-        timeout = self._timeout if timeout is None else timeout
-        engine, clock = self._engine, self._clock
-        self._refuse_waiting_on_the_loop()
-        self.answered()
-        engine.start()
-        limit = None if timeout is None else clock.now() + timeout
-        with engine.lock:
-            while True:
-                now = clock.now()
-                batch, wait = engine.step(now)
-                if batch is not None:
-                    break
-                if limit is not None and now >= limit:
-                    raise _too_late(timeout)
-                engine.wait(wait if limit is None else min(wait, limit - now))
-        return self._hand_over(batch)
-
-    async def aget(self, timeout: float | None = None) -> Batch:
-        """Return the next batch as `get` does, without stopping the event loop meanwhile."""
-        timeout = self._timeout if timeout is None else timeout
-        engine, clock = self._engine, self._clock
-        self.answered()
-        engine.start()
-        limit = None if timeout is None else clock.now() + timeout
-        while True:
-            with engine.lock:
-                now = clock.now()
-                batch, wait = engine.step(now)
-                if batch is not None:
-                    break
-                announced = engine.sleeper()
-            if limit is not None and now >= limit:
-                raise _too_late(timeout)
-            wait = wait if limit is None else min(wait, limit - now)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(announced.wait(), wait)
-        return self._hand_over(batch)
-
-    def _hand_over(self, batch: Batch) -> Batch:
-        self._current = batch
-        if self._pool is not None:
-            self._lease = self._pool.lend(self._timeout)
-            batch.array = stack_into(self._lease.array, batch.items)
-        return batch
-
-    def answered(self) -> None:
-        """Count the batch that was taken last as answered, now instead of when the next is taken.
-
-        Its array goes back to the pool.
-        """
-        batch, self._current = self._current, None
-        if self._lease is not None:
-            self._lease.release()
-            self._lease = None
-        if batch is not None:
-            batch.array = None
-            with self._engine.lock:
-                self._engine.flow.batcher.answered(batch, self._clock.now())
-
-    def __iter__(self) -> Iterator[Batch]:
-        self._refuse_what_has_ended()
-        try:
-            while True:
-                try:
-                    batch = self.get()
-                except EndOfStream:
-                    return
-                yield batch
-                del batch  # so that the memory of a batch is free while the next one is awaited
-        finally:
-            # Also when the consumer leaves the loop: nobody else could end the threads then.
-            self.stop()
-
-    async def __aiter__(self) -> AsyncIterator[Batch]:
-        self._refuse_what_has_ended()
-        try:
-            while True:
-                try:
-                    batch = await self.aget()
-                except EndOfStream:
-                    return
-                yield batch
-                del batch
-        finally:
-            await asyncio.to_thread(self.stop)
-
-    def _refuse_what_has_ended(self) -> None:
-        if self._engine.stopping:
-            raise StreamError("the pipeline was stopped; a stream that is gone needs a new one")
-
-    def _refuse_waiting_on_the_loop(self) -> None:
-        refuse = getattr(self._engine.source, "_refuse_waiting_on_the_loop", None)
-        if refuse is not None:
-            refuse()
 
     # ---- what it tells --------------------------------------------------------------------------
 
@@ -290,7 +161,7 @@ class Pipeline:
             ready = len(batcher.buffer)
             return Stats(
                 counts=counts,
-                arriving=engine.arriving.rate(now),
+                arriving=engine.reading.arriving.rate(now),
                 leaving=engine.leaving.rate(now),
                 waiting=waiting + flow.in_hand,
                 working=flow.in_work,
@@ -308,16 +179,19 @@ class Pipeline:
                 stalls=0 if engine.watchdog is None else engine.watchdog.stalls,
                 clock_jumps=getattr(self._clock, "jumps", 0),
                 memory=memory,
-                memory_bound=self._bound() if engine.item_bytes else None,
+                memory_bound=self._bound() if engine.shared.item_bytes else None,
             )
 
     def memory_bound(self) -> int:
         """Return how many bytes the items in flight, and the pool, can take at most.
 
+        An item counts as much as the largest one that was looked at; looking at each would cost
+        more than moving it, so that is the first of every list that came.
+
         Raises:
             RuntimeError: if no item has come yet, so that its size is not known.
         """
-        if not self._engine.item_bytes:
+        if not self._engine.shared.item_bytes:
             raise RuntimeError("memory_bound needs one item to come first, to know its size")
         return self._bound()
 
@@ -331,36 +205,9 @@ class Pipeline:
             + self._workers * flow.chunk
             + getattr(flow.batcher.sizing, "max_batch", flow.batcher.sizing.size)
         )
-        return items * self._engine.item_bytes + (0 if self._pool is None else self._pool.nbytes)
-
-    # ---- the end --------------------------------------------------------------------------------
-
-    def drain(self) -> None:
-        """Read no more; what has come is still delivered, and then the stream ends."""
-        self._engine.drain()
-
-    def stop(self) -> bool:
-        """End at once: threads, sockets and tasks; what was in flight is counted as `stopped`.
-
-        Returns:
-            Whether all threads have ended. One that is inside a source's own code that never
-            returns cannot be ended from outside; there is a `ResourceWarning` then.
-        """
-        self.answered()
-        self._finalizer.detach()
-        return self._engine.stop()
-
-    def __enter__(self) -> "Pipeline":
-        self._refuse_what_has_ended()
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        self.stop()
+        return items * self._engine.shared.item_bytes + (
+            0 if self._pool is None else self._pool.nbytes
+        )
 
 
 class MicroBatcher(Pipeline):
@@ -381,9 +228,3 @@ class MicroBatcher(Pipeline):
         self, source: Any, max_batch: int = 64, max_delay: float | None = None, **options: Any
     ) -> None:
         super().__init__(source, max_batch=max_batch, max_delay=max_delay, **options)
-
-
-def _too_late(timeout: float | None) -> StreamTimeoutError:
-    return StreamTimeoutError(
-        f"no batch came in {timeout} s; the stream goes on, and the next call may get one"
-    )

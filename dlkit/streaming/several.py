@@ -141,6 +141,11 @@ class SeveralSources(Source):
         for source in self.streams.values():
             source.close()
 
+    def counts(self) -> Any:
+        """Return where the items of each stream are; exact while it runs."""
+        with self._changed:
+            return self.machine.counts()
+
     def close(self) -> None:
         """Close all streams, and wait for their threads."""
         with self._changed:

@@ -19,10 +19,10 @@ import time
 import numpy as np
 import torch
 
-from dlkit.lab import LiveDigitsWidget
+from dlkit.lab import LiveDigitsWidget, LiveDrivingWidget
 from dlkit.live import LiveDigits, overload, record, train_recogniser, try_tolerance
 from dlkit.live.driving import samples_of
-from dlkit.plots import streaming as plots
+from dlkit.plots import driving, streaming
 from dlkit.streaming import Adaptive, Batcher, BufferPool, Camera, Fixed, MicroBatcher, Pipeline
 from dlkit.streaming.simulated import simulate, steps
 
@@ -62,7 +62,7 @@ for size in (1, 4, 16, 64, 256, 1024):
 print("1,024 give more throughput than 1:", fast > 2 * slow)
 print("but not 1,024 times as much:", fast < 1024 * slow)
 print("and a batch takes longer:", last > first)
-plots.latency_and_throughput(points)
+streaming.latency_and_throughput(points)
 
 # %% [markdown]
 # **Investigate.** The fixed cost of a call is shared by the batch; once it is small, throughput
@@ -101,7 +101,7 @@ curves = {
     "batches of 64": p99_under(Fixed(64, delay=10.0)),
     "adaptive": p99_under(Adaptive(objective=0.060, max_batch=64)),
 }
-plots.under_load(curves, objective=0.060, capacity=64 / service(64))
+streaming.under_load(curves, objective=0.060, capacity=64 / service(64))
 
 # %%
 sizing = Adaptive(objective=0.060, max_batch=64)
@@ -169,7 +169,7 @@ print("Little's law, roughly:", 0.4 < np.mean(inside) / (500 * stats.mean_latenc
 # %%
 drive = record()
 results = [overload(drive, p) for p in ("block", "drop_oldest", "drop_newest", "sample")]
-plots.policies(results)
+driving.policies(results)
 
 # %%
 for result in results:
@@ -281,11 +281,11 @@ print(f"error, uncorrected:     {try_tolerance(drive, 0.06, uncorrected).error:.
 print(f"error, corrected:       {try_tolerance(drive, 0.06, offsets).error:.2f} m")
 
 # %%
-plots.alignment(drive, [sample for _, sample in samples_of(drive, 0.03)], 6.0, 6.8)
+driving.alignment(drive, [sample for _, sample in samples_of(drive, 0.03)], 6.0, 6.8)
 
 # %%
 tried = [try_tolerance(drive, s) for s in (0.01, 0.02, 0.03, 0.05, 0.08, 0.12)]
-plots.tolerances(tried)
+driving.tolerances(tried)
 
 # %% [markdown]
 # **Investigate.** One frame in three has a scan within 10 ms. A wider tolerance keeps more, waits
@@ -296,7 +296,22 @@ plots.tolerances(tried)
 # **Modify.** Use `match="before"` in an `Aligner`: what happens to the wait?
 #
 # **Make.** Brake on an event, not on every sample: `dlkit.live.driving.Watch`. How many alarms does
-# the drive raise? Then run `dlkit live driving` in a terminal.
+# the drive raise?
+#
+# Now drive: sixteen seconds, and the car ahead brakes at second 12.
+#
+# **Predict.** You give the planner 60 ms for each sample. How far is it behind the road at second
+# 15 under `drop_oldest`, and how far under `block`?
+
+# %%
+LiveDrivingWidget(drive)
+
+# %% [markdown]
+# **Investigate.** Press Start, then move *planning* with the arrow keys. Under `drop_oldest` it is
+# behind by the queue of 16 samples, and no more; under `block` by all that it has not done yet.
+# Move *tolerance* down: frames find no partner, and fewer samples are left to plan for.
+#
+# **Modify.** Which planning time is the longest without a loss? Why that one?
 
 # %% [markdown]
 # ## Recap
