@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+import tempfile
 
+import platformdirs
 import pytest
 
 from dlkit.lab.exercises import Progress, names
@@ -88,6 +90,15 @@ def test_a_variable_says_where_it_is_kept(monkeypatch, tmp_path):
     assert Progress().path == tmp_path / "progress.jsonl"
     monkeypatch.delenv("DLKIT_PROGRESS")
     assert data_folder().name == "dlkit"
+
+
+@pytest.mark.parametrize("run", [1, 2])
+def test_no_test_meets_the_users_own_progress_or_that_of_another_test(run):
+    user = platformdirs.user_data_path("dlkit", appauthor=False)
+    assert data_folder() != user
+    assert data_folder().is_relative_to(tempfile.gettempdir())
+    assert Progress().events() == []
+    Progress().record("index_batches", "solved")
 
 
 def test_pictures_say_what_they_show():

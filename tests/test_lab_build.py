@@ -3,6 +3,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dlkit.lab import build as builder
+from dlkit.lab.exercises import Progress
 from dlkit.lab.text import disagreement, keys, name_cells, normalise, pairs, read_text
 
 SOURCE = """# %% [markdown]
@@ -47,6 +48,19 @@ def test_a_build_executes_every_cell_and_twice_gives_the_same_bytes(course, caps
     assert "unchanged" in capsys.readouterr().out
     assert run(course, "--force") == 0
     assert (course / "01_one.ipynb").read_bytes() == first
+
+
+def test_a_build_neither_sees_nor_changes_what_a_learner_has_solved(course):
+    Progress().record("index_batches", "solved")
+    text = "from dlkit.lab import Progress\nprint(Progress().solved())\n"
+    record = "Progress().record('fisher_yates', 'solved')\nprint(Progress().solved())\n"
+    (course / "text" / "01_one.py").write_text(f"# %%\n{text}\n# %%\n{record}")
+    assert run(course) == 0
+    assert [cell.outputs[0].text for cell in built(course).cells] == [
+        "set()\n",
+        "{'fisher_yates'}\n",
+    ]
+    assert Progress().solved() == {"index_batches"}
 
 
 def test_a_failing_cell_keeps_the_old_notebook_and_is_named(course, capsys):

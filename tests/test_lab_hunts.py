@@ -51,7 +51,7 @@ def test_a_hunt_has_all_its_texts_and_one_symptom_is_the_right_one(name):
     texts = exercise.texts()
     assert exercise.broken is exercise.mistakes[0]
     assert len(exercise.alternatives) >= 2
-    assert len(exercise.mistakes) >= 3
+    assert len(exercise.mistakes) >= 4
     assert texts.mistakes.keys() == {mistake_name(mistake) for mistake in exercise.mistakes}
     assert len(texts.hints) == 3
     assert len(texts.symptoms) >= 3

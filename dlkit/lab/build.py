@@ -23,6 +23,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from dlkit.lab.exercises.progress import VARIABLE as PROGRESS
 from dlkit.lab.text import (
     ROOT,
     disagreement,
@@ -47,6 +48,9 @@ class BuildError(RuntimeError):
 
 def execute(notebook: NotebookNode, folder: Path) -> None:
     """Run all cells in place, in a fresh kernel of the Python that runs this function.
+
+    The kernel finds no progress of a learner and leaves none: a notebook is the same whoever builds
+    it, and whatever they have solved.
 
     Args:
         notebook: Changed in place: outputs and execution counts.
@@ -94,9 +98,9 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
         resources={"metadata": {"path": str(folder)}},
     )
     # What the kernel process itself says is of interest only when it dies.
-    with tempfile.TemporaryFile("w+") as last_words:
+    with tempfile.TemporaryFile("w+") as last_words, tempfile.TemporaryDirectory() as progress:
         try:
-            client.execute(stderr=last_words)
+            client.execute(stderr=last_words, env={**os.environ, PROGRESS: progress})
         except CellExecutionError as error:
             raise BuildError(f"{reached} failed\n{error}") from None
         except DeadKernelError as error:

@@ -269,8 +269,19 @@ print("the notebooks can run here:", not any(finding.level == "error" for findin
 #   [07 Train a CNN](07_train_a_cnn.ipynb), with a *Make* of your choice.
 # - **Self-study.** The same notebooks in this order, one a day, with every *Modify* and at least
 #   one *Make* in each. Redo the questions of the previous day first.
-# - **Interview.** Start with *Recap* and *Check yourself* of each notebook, and answer aloud. Read
-#   the sections you stumbled over, then do their *Make* against the clock.
+# - **Interview.** Start with the pre-test of [12](12_interview_questions.ipynb), then *Recap* and
+#   *Check yourself* of each notebook, and answer aloud. Read the sections you stumbled over, and
+#   practise with 13, 15 and 16 against the clock.
+#
+# The whole course, in order: 00 start here, [01 batching](01_batching.ipynb),
+# [02 shuffling](02_shuffling.ipynb), [03 build a loader](03_build_a_loader.ipynb),
+# [04 workers](04_workers.ipynb), [05 find the bottleneck](05_find_the_bottleneck.ipynb),
+# [06 preprocessing and augmentation](06_preprocessing_and_augmentation.ipynb),
+# [07 train a CNN](07_train_a_cnn.ipynb), [08 multi-GPU sharding](08_multi_gpu_sharding.ipynb),
+# [09 DDP training](09_ddp_training.ipynb), [10 storage and caching](10_storage_and_caching.ipynb),
+# [11 real time](11_real_time.ipynb), [12 interview questions](12_interview_questions.ipynb),
+# [13 coding exercises](13_coding_exercises.ipynb), [14 troubleshooting](14_troubleshooting.ipynb),
+# [15 bug hunt](15_bug_hunt.ipynb), [16 deep learning questions](16_deep_learning_questions.ipynb).
 #
 # To look things up: the PyTorch documentation, `torch.utils.data`; Mohan and others, *Analyzing
 # and Mitigating Data Stalls in DNN Training* (2021), on how much time real training runs wait for

@@ -15,7 +15,7 @@
 import tempfile
 from collections import Counter
 
-from dlkit.lab import CardsWidget, Deck, MockInterview, Progress, Quiz
+from dlkit.lab import CardsWidget, Deck, MockInterview, Progress, Quiz, exercise
 from dlkit.lab.exercises import find
 from dlkit.lab.interview import Interview, draw, history, weakness
 
@@ -187,8 +187,21 @@ print(f"{over.minutes} minutes, level {over.level}: {over.right} of {over.asked}
 print("to revise:", *over.revise)
 
 # %% [markdown]
-# The widget above writes to a scratch folder, as all cells of this notebook do. `MockInterview()`
-# without an argument keeps your interviews, and `history()` lists them.
+# The widget above writes to a scratch folder, as all cells so far do. `MockInterview()` without an
+# argument keeps your interviews, and `history()` lists them.
+#
+# The slow interview has left its question open. Answer it now, without a clock; this check counts.
+
+
+# %%
+def pad_and_mask(
+    rows: list[list[float]], padding: float
+) -> tuple[list[list[float]], list[list[bool]]]:
+    raise NotImplementedError
+
+
+# %%
+exercise(asked.name).check(pad_and_mask)
 
 # %% [markdown]
 # ## Recap
@@ -221,4 +234,5 @@ print("to revise:", *over.revise)
 #   Scheduling": the model behind the deck.
 # - Roediger and Karpicke (2006), "Test-Enhanced Learning": why answering beats reading again.
 # - PyTorch's documentation of `torch.utils.data`, from its first line to its last.
-# - Next: [13 Coding exercises](13_coding_exercises.ipynb) and [15 Bug hunt](15_bug_hunt.ipynb).
+# - Next: [13 Coding exercises](13_coding_exercises.ipynb), [15 Bug hunt](15_bug_hunt.ipynb), and
+#   [16 Deep learning questions](16_deep_learning_questions.ipynb), eight more with experiments.

@@ -15,6 +15,7 @@
 import tempfile
 from collections import Counter
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -91,6 +92,21 @@ mixed = hunt("view_mixes_samples", progress=scratch)
 mixed.see()
 
 # %% [markdown]
+# Your turn. The next cell holds the first of the two as it was found: repair it there. Until you
+# do, the check shows the smallest case that goes wrong.
+
+
+# %%
+def labels_apart(features: list[int], labels: list[int], seed: int) -> list[tuple[int, int]]:
+    rng = np.random.default_rng(seed)
+    mixed = rng.permutation(features), rng.permutation(labels)
+    return [(int(x), int(y)) for x, y in zip(*mixed, strict=True)]
+
+
+# %%
+hunt("labels_apart").check(labels_apart)
+
+# %% [markdown]
 # **Investigate.** One pair of five fits by chance, for any number of pairs: that is the expected
 # number of fixed points of a permutation. A model trained on this learns to guess. The second bug
 # is worse, since it leaves something to learn: `view` keeps the numbers in their order and only
@@ -100,8 +116,9 @@ mixed.see()
 # **Modify.** Predict what `view_mixes_samples` shows for an image of one row and one column. Why is
 # that input no use as a test?
 #
-# **Make.** Repair both, and then `hunt("transform_unused")`. For each, write the assertion on one
-# batch that would have found it on the first day.
+# **Make.** Repair `labels_apart` above, then `hunt("view_mixes_samples")` and
+# `hunt("transform_unused")` in cells of your own. For each, write the assertion on one batch that
+# would have found it on the first day.
 
 # %% [markdown]
 # ## Bugs in the figures
@@ -129,6 +146,15 @@ for world_size in (1, 2, 3, 4):
     accuracy = find("padded_evaluation").broken([True, False, False, False, False], world_size)
     print(f"{world_size} rank(s): accuracy {accuracy:.3f}")
 
+
+# %%
+def uneven_accuracy(batches: list[list[bool]]) -> float:
+    return sum(sum(batch) / len(batch) for batch in batches) / len(batches)
+
+
+# %%
+hunt("uneven_accuracy").check(uneven_accuracy)
+
 # %% [markdown]
 # **Investigate.** Accuracy over samples is one number; the mean over batches, or over ranks, is
 # another whenever they differ in size. `DistributedSampler` makes ranks equal by repeating samples
@@ -138,8 +164,9 @@ for world_size in (1, 2, 3, 4):
 # **Modify.** Put the one right answer last instead of first. What does the accuracy do now, and
 # why?
 #
-# **Make.** Repair `last_loss`, `constant_divisor`, `evaluation_mode` and
-# `drop_last_at_evaluation`. Which of the four makes results look *better* than they are?
+# **Make.** Repair `uneven_accuracy` above, then `last_loss`, `constant_divisor`,
+# `evaluation_mode` and `drop_last_at_evaluation`. Which of the five makes results look *better*
+# than they are?
 
 # %% [markdown]
 # ## Bugs of many processes
@@ -172,6 +199,21 @@ def by_the_sum(seed, worker, epoch, n):
 verdict = alike.check(by_the_sum)
 print(verdict.passed, verdict.counterexample.arguments)
 
+
+# %%
+def fixed_rank(n: int, rank: int, world_size: int) -> list[int]:
+    sampler: DistributedSampler[int] = DistributedSampler(
+        range(n),
+        num_replicas=world_size,
+        rank=0,
+        shuffle=False,
+    )
+    return list(sampler)
+
+
+# %%
+hunt("fixed_rank").check(fixed_rank)
+
 # %% [markdown]
 # **Investigate.** Nothing hangs and nothing raises: four ranks train on the same quarter, and the
 # loss on it falls nicely. Adding seed, worker and epoch looks like a cure and is not: worker 1 in
@@ -179,8 +221,9 @@ print(verdict.passed, verdict.counterexample.arguments)
 #
 # **Modify.** Multiply instead of adding. For which workers does that fail at once?
 #
-# **Make.** Repair `repeated_stream`, `forgotten_set_epoch` and `lambda_under_spawn`. The last one
-# works here and fails on another system: which start method does your system use?
+# **Make.** Repair `fixed_rank` above, then `repeated_stream`, `forgotten_set_epoch` and
+# `lambda_under_spawn`. The last one works here and fails on another system: which start method does
+# your system use?
 
 # %% [markdown]
 # ## Bugs of memory and of caches

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import re
 import tomllib
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def test_every_ignored_output_has_a_reason(text, target):
 
 def test_reasons_name_only_notebooks_that_exist():
     assert set(REASONS) <= {target.stem for _, target in PAIRS}
+
+
+def test_the_first_notebook_lists_the_whole_course():
+    numbers = [target.stem[:2] for _, target in PAIRS]
+    assert numbers == [f"{number:02}" for number in range(17)]
+    closing = nbformat.read(PAIRS[0][1], as_version=4).cells[-1].source
+    _, _, listing = closing.partition("The whole course")
+    assert re.findall(r"\((\d\d_\w+)\.ipynb\)", listing) == [t.stem for _, t in PAIRS[1:]]
 
 
 def executed(source, *outputs, count=1, tags=()):

@@ -9,9 +9,12 @@ import random
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlkit.lab.exercises.task import to_html
+
+if TYPE_CHECKING:
+    from dlkit.lab.demos import Result
 
 FORMS = ("choice", "predict", "recall")
 LEVELS = (1, 2, 3)
@@ -49,6 +52,8 @@ class Card:
         code: shows that the answer is true; empty where nothing can be run.
         output: what the code prints.
         test: whether the card belongs to the pre-test and the post-test.
+        demo: the name of a demonstration in ``dlkit.lab.demos`` that shows the idea; most have
+            none.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Card:
     code: str = ""
     output: str = ""
     test: bool = False
+    demo: str = ""
 
     @property
     def right(self) -> int:
@@ -79,6 +85,22 @@ class Card:
         with contextlib.redirect_stdout(printed):
             exec(compile(self.code, f"<card {self.name}>", "exec"), {"__name__": "__card__"})
         return printed.getvalue()
+
+    def demonstrate(self) -> Result:
+        """Run the demonstration of the card, which takes some seconds, and return its result.
+
+        Raises:
+            ValueError: if the card has none.
+
+        Example:
+            >>> load()["reinforcement-learning"].demonstrate().summary[:32]
+            'the learned path reaches the goal'
+        """
+        from dlkit.lab.demos import demo
+
+        if not self.demo:
+            raise ValueError(f"card {self.name!r} has no demonstration; card.run() runs its code")
+        return demo(self.demo)()
 
     def is_right(self, answer: int | str) -> bool:
         """Say whether an answer is right.

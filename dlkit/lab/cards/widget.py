@@ -10,6 +10,7 @@ import ipywidgets
 from dlkit.lab.cards.deck import RATINGS, Deck
 from dlkit.lab.cards.quiz import Quiz
 from dlkit.lab.exercises.task import to_html
+from dlkit.plots.style import as_image
 
 _WIDE = ipywidgets.Layout(width="95%")
 
@@ -45,6 +46,7 @@ class CardsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no a
         self.ratings = [_button(rating, self._on_rating) for rating in RATINGS]
         self.feedback = ipywidgets.HTML(layout=_WIDE)
         self.run_code = _button("Run its code", self._on_run)
+        self.show_demo = _button("Run its demonstration", self._on_demo)
         self.printed = ipywidgets.HTML(layout=_WIDE)
         self.next = _button("Next card", self._on_next)
         super().__init__([])
@@ -111,8 +113,8 @@ class CardsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no a
         self.feedback.value = f"<p><b>{'Right' if right else 'Not so'}.</b></p>" + (
             self._explanation(first)
         )
-        code = [self.run_code] if card.code else []
-        parts = [self.feedback, ipywidgets.HBox([*code, self.next]), self.printed]
+        runs = [self.run_code] * bool(card.code) + [self.show_demo] * bool(card.demo)
+        parts = [self.feedback, ipywidgets.HBox([*runs, self.next]), self.printed]
         self._show("right" if right else "wrong", parts)
 
     def _explanation(self, first: str) -> str:
@@ -124,6 +126,12 @@ class CardsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no a
         self.printed.value = (
             f"<pre>{html.escape(code)}</pre><p>prints</p><pre>{html.escape(printed)}</pre>"
         )
+
+    def _on_demo(self, _button: object) -> None:
+        self.printed.value = "<p>It runs, for some seconds.</p>"
+        result = self.card.demonstrate()
+        shown = as_image(result.picture())
+        self.printed.value = f"<p>{html.escape(result.summary)}</p>{shown}"
 
     def _on_next(self, _button: object) -> None:
         self._ask()

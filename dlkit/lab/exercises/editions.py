@@ -17,7 +17,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from dlkit.lab.exercises.contract import TOPICS, Exercise, find, names
+from dlkit.lab.exercises.contract import HUNTS, TOPICS, Exercise, find, names
 from dlkit.lab.text import read_text
 
 _write: Callable[..., None] = nbformat.write  # nbformat does not annotate it
@@ -84,23 +84,34 @@ def leaks(exercise: Exercise, text: str) -> list[str]:
 
 
 def stub_of(source: str) -> Exercise | None:
-    """Return the exercise whose unsolved stub a cell's source is, if it is one."""
-    if "raise NotImplementedError" not in source:
-        return None
-    defined = defined_names(source)
-    for name in names():
-        if find(name).reference.__name__ in defined:
+    """Return the exercise or bug hunt whose stub a cell's source holds, if it does.
+
+    An exercise is unsolved while nothing is written; a hunt, which begins with code, while that
+    stands there as it was given.
+    """
+    defined = _definitions(source)
+    for name in defined.keys() & set(names(HUNTS)):
+        if defined[name] == _definitions(find(name).stub)[name]:
             return find(name)
+    if "raise NotImplementedError" in source:
+        for name in names():
+            if find(name).reference.__name__ in defined:
+                return find(name)
     return None
 
 
 def defined_names(source: str) -> set[str]:
     """Return the functions and classes that a source defines; nothing if it is no Python."""
+    return set(_definitions(source))
+
+
+def _definitions(source: str) -> dict[str, str]:
+    """Each function and class of a source, without comments and however it is laid out."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError):
-        return set()
-    return {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        return {}
+    return {n.name: ast.dump(n) for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
 
 
 def solve(notebook: NotebookNode) -> int:

@@ -48,6 +48,11 @@ def _broadcast(logits: list[float], labels: list[int]) -> Any:
     return functional.softplus(outputs * (1 - 2 * targets)).sum() / len(labels)
 
 
+def _summed(logits: list[float], labels: list[int]) -> Any:
+    loss = functional.binary_cross_entropy_with_logits
+    return loss(torch.tensor(logits), torch.tensor(labels).float(), reduction="sum")
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield [0.0, 2.0], [1, 0]
     yield [-1.0, 0.5, 3.0], [0, 1, 1]
@@ -67,7 +72,7 @@ EXERCISE = Exercise(
     reference=bce_shapes,
     broken=broken,
     alternatives=(_squeezed, _by_hand),
-    mistakes=(broken, _every_pair, _broadcast),
+    mistakes=(broken, _every_pair, _broadcast, _summed),
     cases=_cases,
     oracle=_oracle,
     same=_same,

@@ -49,6 +49,11 @@ def _never_starts_anew(losses: list[float], every: int) -> Any:
     return [sum(losses[:end]) / end for end in ends]
 
 
+def _forgets_the_rest(losses: list[float], every: int) -> Any:
+    full = range(every, len(losses) + 1, every)
+    return [sum(losses[end - every : end]) / every for end in full]
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield [3.0], 1
     yield [1.0, 2.0, 3.0, 5.0], 2
@@ -65,7 +70,7 @@ EXERCISE = Exercise(
     reference=constant_divisor,
     broken=broken,
     alternatives=(_by_slices, _by_numpy),
-    mistakes=(broken, _divides_by_every, _never_starts_anew),
+    mistakes=(broken, _divides_by_every, _never_starts_anew, _forgets_the_rest),
     cases=_cases,
     oracle=_oracle,
 )

@@ -45,6 +45,10 @@ def _without_workers(images: list[Any], load: Load, device: str) -> Any:
     return [image.to(device) for image in images]
 
 
+def _a_device_of_its_own(images: list[Any], load: Load, device: str) -> Any:
+    return [image.to("cuda") for image in load(images.__getitem__, len(images))]
+
+
 class _Image:
     """Stands for a tensor: moving it to a GPU fails in a forked worker, as CUDA does."""
 
@@ -87,7 +91,7 @@ EXERCISE = Exercise(
     reference=device_in_the_dataset,
     broken=broken,
     alternatives=(_with_getitem, _one_after_another),
-    mistakes=(broken, _never_moved, _without_workers),
+    mistakes=(broken, _never_moved, _without_workers, _a_device_of_its_own),
     cases=_cases,
     oracle=_oracle,
     drive=_drive,

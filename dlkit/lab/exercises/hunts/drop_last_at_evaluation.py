@@ -45,6 +45,11 @@ def _guards_the_division(right: list[bool], batch_size: int) -> Any:
     return sum(kept) / max(len(kept), 1)
 
 
+def _mean_of_batches(right: list[bool], batch_size: int) -> Any:
+    shares = [batch.float().mean().item() for batch in DataLoader(right, batch_size=batch_size)]
+    return sum(shares) / len(shares)
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield [True], 2
     yield [True, True, False], 2
@@ -64,7 +69,7 @@ EXERCISE = Exercise(
     reference=drop_last_at_evaluation,
     broken=broken,
     alternatives=(_all_at_once, _by_hand),
-    mistakes=(broken, _divides_by_all, _guards_the_division),
+    mistakes=(broken, _divides_by_all, _guards_the_division, _mean_of_batches),
     cases=_cases,
     oracle=_oracle,
     same=_same,

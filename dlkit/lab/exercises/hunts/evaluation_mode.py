@@ -59,6 +59,11 @@ def _eval_too_late(rows: list[list[float]]) -> Any:
     return first.argmax(dim=1).flip(0).tolist()
 
 
+def _largest_output(rows: list[list[float]]) -> Any:
+    with torch.no_grad():
+        return _model(len(rows[0])).eval()(torch.tensor(rows)).max(dim=1).values.tolist()
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     for n in (4, 8):
         rows = [[float(column == (row * 3) % n) for column in range(n)] for row in range(n)]
@@ -74,7 +79,7 @@ EXERCISE = Exercise(
     reference=evaluation_mode,
     broken=broken,
     alternatives=(_by_train_false, _restored_afterwards),
-    mistakes=(broken, _smallest, _eval_too_late),
+    mistakes=(broken, _smallest, _eval_too_late, _largest_output),
     cases=_cases,
     oracle=_oracle,
 )

@@ -49,6 +49,10 @@ def _contiguous(n: int, rank: int, world_size: int) -> Any:
     return [index % n for index in range(rank * each, (rank + 1) * each)]
 
 
+def _without_padding(n: int, rank: int, world_size: int) -> Any:
+    return list(range(rank, n, world_size))
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     for n in (1, 2, 3, 4, 5, 8):
         for world_size in (1, 2, 3):
@@ -64,7 +68,7 @@ EXERCISE = Exercise(
     reference=fixed_rank,
     broken=broken,
     alternatives=(_by_slice, _by_modulo),
-    mistakes=(broken, _a_world_of_one, _contiguous),
+    mistakes=(broken, _a_world_of_one, _contiguous, _without_padding),
     cases=_cases,
     oracle=_oracle,
 )

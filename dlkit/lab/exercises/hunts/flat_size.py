@@ -49,6 +49,10 @@ def _pads(batch: int, side: int) -> Any:
     return [batch, 4 * (side // 4) ** 2]
 
 
+def _joins_the_batch(batch: int, side: int) -> Any:
+    return list(_features(torch.zeros(batch, 1, side, side)).flatten().shape)
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield 1, 28
     yield 49, 28
@@ -66,7 +70,7 @@ EXERCISE = Exercise(
     reference=flat_size,
     broken=broken,
     alternatives=(_by_formula, _view_by_batch),
-    mistakes=(broken, _five_always, _pads),
+    mistakes=(broken, _five_always, _pads, _joins_the_batch),
     cases=_cases,
     oracle=_oracle,
 )

@@ -61,6 +61,10 @@ def _set_once(n: int, rank: int, world_size: int, epochs: int) -> Any:
     return [_order(n, rank, world_size, epochs - 1) for _ in range(epochs)]
 
 
+def _counts_from_one(n: int, rank: int, world_size: int, epochs: int) -> Any:
+    return [_order(n, rank, world_size, epoch) for epoch in range(1, epochs + 1)]
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     for n in (4, 5, 9):
         for world_size in (1, 2):
@@ -72,7 +76,7 @@ EXERCISE = Exercise(
     reference=forgotten_set_epoch,
     broken=broken,
     alternatives=(_by_hand, _a_sampler_each),
-    mistakes=(broken, _seeded_by_rank, _set_once),
+    mistakes=(broken, _seeded_by_rank, _set_once, _counts_from_one),
     cases=_cases,
     oracle=_by_hand,
 )

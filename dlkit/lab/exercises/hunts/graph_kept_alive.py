@@ -54,6 +54,13 @@ def _never_divided(weight: float, batches: list[list[float]]) -> Any:
     return sum(((weight * torch.tensor(batch)) ** 2).mean().item() for batch in batches)
 
 
+def _halves_each_time(weight: float, batches: list[list[float]]) -> Any:
+    mean = 0.0
+    for batch in batches:
+        mean = (mean + ((weight * torch.tensor(batch)) ** 2).mean().item()) / 2
+    return mean
+
+
 def _drive(answer: Any, weight: float, batches: list[list[float]]) -> dict[str, Any]:
     result = answer(weight, batches)
     kept = bool(getattr(result, "requires_grad", False))
@@ -75,7 +82,7 @@ EXERCISE = Exercise(
     reference=graph_kept_alive,
     broken=broken,
     alternatives=(_detached, _without_gradients),
-    mistakes=(broken, _only_the_last, _never_divided),
+    mistakes=(broken, _only_the_last, _never_divided, _halves_each_time),
     cases=_cases,
     oracle=_oracle,
     drive=_drive,

@@ -80,6 +80,16 @@ class _ForgetsToSeek:
             return file.read(1)[0]
 
 
+class _BytesNotNumbers:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __getitem__(self, index: int) -> bytes:
+        with open(self.path, "rb") as file:
+            file.seek(index)
+            return file.read(1)
+
+
 def _drive(answer: Any, content: list[int], indices: list[int]) -> dict[str, Any]:
     with tempfile.NamedTemporaryFile() as file:
         file.write(bytes(content))
@@ -111,7 +121,7 @@ EXERCISE = Exercise(
     reference=HandleOverFork,
     broken=Broken,
     alternatives=(_OpensEachTime, _ReadsAll),
-    mistakes=(Broken, _OpensLateButKeepsIt, _ForgetsToSeek),
+    mistakes=(Broken, _OpensLateButKeepsIt, _ForgetsToSeek, _BytesNotNumbers),
     cases=_cases,
     oracle=_oracle,
     drive=_drive,

@@ -48,6 +48,10 @@ def _layer_in_integers(rows: list[list[int]]) -> Any:
     return (torch.tensor(rows) @ layer.weight.long().T).squeeze(1).tolist()
 
 
+def _keeps_the_column(rows: list[list[int]]) -> Any:
+    return _layer(len(rows[0]))(torch.tensor(rows).float()).tolist()
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield ([[1]],)
     yield ([[1, 2], [3, 5]],)
@@ -63,7 +67,7 @@ EXERCISE = Exercise(
     reference=integer_inputs,
     broken=broken,
     alternatives=(_converted, _layer_in_double),
-    mistakes=(broken, _scaled_to_one, _layer_in_integers),
+    mistakes=(broken, _scaled_to_one, _layer_in_integers, _keeps_the_column),
     cases=_cases,
     oracle=_oracle,
 )

@@ -42,6 +42,13 @@ def _sum_over_batches(losses: list[float], sizes: list[int]) -> Any:
     return sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / len(sizes)
 
 
+def _exponential_average(losses: list[float], sizes: list[int]) -> Any:
+    average = losses[0]
+    for loss in losses[1:]:
+        average = 0.9 * average + 0.1 * loss
+    return average
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield [2.0, 1.0], [1, 1]
     yield [1.0, 4.0], [4, 2]
@@ -57,7 +64,7 @@ EXERCISE = Exercise(
     reference=last_loss,
     broken=broken,
     alternatives=(_by_numpy, _as_it_goes),
-    mistakes=(broken, _mean_of_means, _sum_over_batches),
+    mistakes=(broken, _mean_of_means, _sum_over_batches, _exponential_average),
     cases=_cases,
     oracle=_oracle,
 )

@@ -48,6 +48,10 @@ def _loses_the_rest(batch: list[int], devices: list[str]) -> Any:
     return [(d, batch[i * each : (i + 1) * each]) for i, d in enumerate(devices)]
 
 
+def _dealt_in_turn(batch: list[int], devices: list[str]) -> Any:
+    return [(device, batch[place :: len(devices)]) for place, device in enumerate(devices)]
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     for n in range(1, 7):
         for count in (1, 2, 3):
@@ -64,7 +68,7 @@ EXERCISE = Exercise(
     reference=one_device,
     broken=broken,
     alternatives=(_by_numpy, _by_boundaries),
-    mistakes=(broken, _everywhere_everything, _loses_the_rest),
+    mistakes=(broken, _everywhere_everything, _loses_the_rest, _dealt_in_turn),
     cases=_cases,
     oracle=_oracle,
 )

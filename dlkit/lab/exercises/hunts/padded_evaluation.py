@@ -57,6 +57,10 @@ def _mean_of_ranks(right: list[bool], world_size: int) -> Any:
     return sum(sum(part) / len(part) for part in parts if part) / sum(map(bool, parts))
 
 
+def _divides_by_the_padded(right: list[bool], world_size: int) -> Any:
+    return sum(right) / (-(-len(right) // world_size) * world_size)
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield [True, False, False], 2
     yield [True, True, False, False, False], 3
@@ -73,7 +77,7 @@ EXERCISE = Exercise(
     reference=padded_evaluation,
     broken=broken,
     alternatives=(_without_the_padding, _blocks),
-    mistakes=(broken, _drops_the_rest, _mean_of_ranks),
+    mistakes=(broken, _drops_the_rest, _mean_of_ranks, _divides_by_the_padded),
     cases=_cases,
     oracle=_oracle,
 )

@@ -36,6 +36,10 @@ def _first_worker_only(items: list[int], worker: int, workers: int) -> Any:
     return list(items) if worker == 0 else []
 
 
+def _from_its_place_on(items: list[int], worker: int, workers: int) -> Any:
+    return items[worker:]
+
+
 def _drive(answer: Any, n: int, workers: int) -> dict[str, Any]:
     shares = [list(answer(list(range(n)), worker, workers)) for worker in range(workers)]
     sizes = [len(share) for share in shares]
@@ -57,7 +61,7 @@ EXERCISE = Exercise(
     reference=repeated_stream,
     broken=broken,
     alternatives=(_by_islice, _by_blocks),
-    mistakes=(broken, _equal_blocks, _first_worker_only),
+    mistakes=(broken, _equal_blocks, _first_worker_only, _from_its_place_on),
     cases=_cases,
     oracle=_oracle,
     drive=_drive,

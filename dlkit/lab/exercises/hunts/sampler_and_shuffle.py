@@ -49,6 +49,13 @@ def _ignores_the_sampler(indices: list[int], batch_size: int) -> Any:
     return [batch.tolist() for batch in DataLoader(range(100), batch_size=batch_size)]
 
 
+def _drops_the_rest(indices: list[int], batch_size: int) -> Any:
+    loader: DataLoader[int] = DataLoader(
+        range(100), batch_size=batch_size, sampler=indices, drop_last=True
+    )
+    return [batch.tolist() for batch in loader]
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield [7], 1
     yield [5, 2, 9], 2
@@ -64,7 +71,7 @@ EXERCISE = Exercise(
     reference=sampler_and_shuffle,
     broken=broken,
     alternatives=(_by_batch_sampler, _by_subset),
-    mistakes=(broken, _without_the_sampler, _ignores_the_sampler),
+    mistakes=(broken, _without_the_sampler, _ignores_the_sampler, _drops_the_rest),
     cases=_cases,
     oracle=_oracle,
 )

@@ -44,6 +44,10 @@ def _not_shuffled(n: int, seed: int) -> Any:
     return list(range(n))
 
 
+def _with_replacement(n: int, seed: int) -> Any:
+    return torch.randint(n, (n,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
 def _drive(answer: Any, n: int, seeds: list[int]) -> dict[str, Any]:
     orders = []
     for place, seed in enumerate(seeds):
@@ -70,7 +74,7 @@ EXERCISE = Exercise(
     reference=seed_of_random,
     broken=broken,
     alternatives=(_global_seed, _by_a_sampler),
-    mistakes=(broken, _always_the_same, _not_shuffled),
+    mistakes=(broken, _always_the_same, _not_shuffled, _with_replacement),
     cases=_cases,
     oracle=_oracle,
     drive=_drive,

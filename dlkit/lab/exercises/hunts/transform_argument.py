@@ -61,6 +61,12 @@ def _applied_twice(numbers: list[int], batch_size: int) -> Any:
     return [(2 * batch + 1).tolist() for batch in batches]
 
 
+def _the_index_instead(numbers: list[int], batch_size: int) -> Any:
+    return [
+        batch.tolist() for batch in DataLoader(_Preprocessed([*range(len(numbers))]), batch_size)
+    ]
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield [3], 1
     yield [0, 1, 2], 2
@@ -77,7 +83,7 @@ EXERCISE = Exercise(
     reference=transform_argument,
     broken=broken,
     alternatives=(_another_class, _in_collate),
-    mistakes=(broken, _never_applied, _applied_twice),
+    mistakes=(broken, _never_applied, _applied_twice, _the_index_instead),
     cases=_cases,
     oracle=_oracle,
 )

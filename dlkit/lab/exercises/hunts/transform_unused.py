@@ -48,6 +48,10 @@ def _other_order(pixels: list[int]) -> Any:
     return [(pixel - 0.5) / 0.5 / 255 for pixel in pixels]
 
 
+def _only_the_last_step(pixels: list[int]) -> Any:
+    return [(pixel - 0.5) / 0.5 for pixel in pixels]
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield ([255],)
     yield ([0, 51, 255],)
@@ -70,7 +74,7 @@ EXERCISE = Exercise(
     reference=transform_unused,
     broken=broken,
     alternatives=(_by_torch, _directly),
-    mistakes=(broken, _half_of_it, _other_order),
+    mistakes=(broken, _half_of_it, _other_order, _only_the_last_step),
     cases=_cases,
     oracle=_oracle,
     same=_same,

@@ -37,6 +37,10 @@ def _as_if_all_were_full(batches: list[list[bool]]) -> Any:
     return sum(map(sum, batches)) / (len(batches) * len(batches[0]))
 
 
+def _over_the_batches(batches: list[list[bool]]) -> Any:
+    return sum(map(sum, batches)) / len(batches)
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield ([[True, True], [False]],)
     yield ([[True, False, True, True], [False, True]],)
@@ -52,7 +56,7 @@ EXERCISE = Exercise(
     reference=uneven_accuracy,
     broken=broken,
     alternatives=(_flattened, _weighted),
-    mistakes=(broken, _drops_the_last, _as_if_all_were_full),
+    mistakes=(broken, _drops_the_last, _as_if_all_were_full, _over_the_batches),
     cases=_cases,
     oracle=_oracle,
 )

@@ -44,6 +44,10 @@ def _reshaped(images: list[Any]) -> Any:
     return x.reshape(x.shape[3], x.shape[0], *x.shape[1:3]).transpose(0, 1).tolist()
 
 
+def _channels_between(images: list[Any]) -> Any:
+    return torch.tensor(images).permute(0, 1, 3, 2).tolist()
+
+
 def _cases(rng: random.Random) -> Iterator[Case]:
     yield ([[[[1, 2]]]],)
     yield ([[[[1, 2], [3, 4]]]],)
@@ -60,7 +64,7 @@ EXERCISE = Exercise(
     reference=view_mixes_samples,
     broken=broken,
     alternatives=(_by_numpy, _by_loops),
-    mistakes=(broken, _turned, _reshaped),
+    mistakes=(broken, _turned, _reshaped, _channels_between),
     cases=_cases,
     oracle=_oracle,
     picture="target",
