@@ -348,8 +348,9 @@ def test_unpinned_copies_where_there_is_an_accelerator(large_batches):
 def test_threads_for_decoding():
     profile = seen(Scaled(), batch_size=2, collate_fn=stacked, num_workers=2,
                    persistent_workers=True, **FORK)  # fmt: skip
-    found = first(profile)
-    assert found.name == "threads_for_decoding"
+    # Joining samples as large as these takes long as well, and may be found to gain more.
+    leading = diagnose(profile)[:2]
+    found = next(f for f in leading if f.name == "threads_for_decoding")
     assert found.gain == pytest.approx(gain(profile, method="thread"))
     assert 'worker_method="thread"' in found.code
     held = dataclasses.replace(profile, lock_share=0.9)

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from worker_cases import nothing_left
 
 import dlkit
-from dlkit.diagnose.findings import diagnose
+from dlkit.diagnose import faults_speed
 from dlkit.diagnose.gains import enough_workers, gain, rate
 from dlkit.diagnose.lock import lock_share
 from dlkit.diagnose.seen_costs import lighter
@@ -158,10 +158,12 @@ def test_what_a_batch_costs_the_loop_beside_its_samples_is_seen_without_workers(
 
 
 def test_gains_are_those_that_predict_says(asleep):
-    found = next(f for f in diagnose(asleep) if f.name == "too_few_workers")
-    enough = enough_workers(asleep)
-    now = asleep.predict(batches=48, band=False).throughput
-    then = asleep.predict(num_workers=enough, batches=48, band=False).throughput
+    # What was idle and what waited is a machine's weather: here all workers worked all the time.
+    busy = dataclasses.replace(asleep, has_step=False, seconds=1e-3)
+    found = faults_speed.too_few_workers(busy)
+    enough = enough_workers(busy)
+    now = busy.predict(batches=48, band=False).throughput
+    then = busy.predict(num_workers=enough, batches=48, band=False).throughput
     assert found.gain == pytest.approx(then / now - 1)
     assert f"num_workers={enough}" in found.code
 

@@ -154,16 +154,14 @@ def test_what_is_queued_between_long_samples_is_not_theirs(monkeypatch):
     assert queueing.within(20 * MS, 24 * MS) == 0
 
 
-def test_a_long_sample_after_short_ones_has_its_share_of_the_queueing(monkeypatch):
+def test_a_sample_that_became_long_by_queueing_is_short_without(monkeypatch):
     counted = iter([0, 8 * MS])
     monkeypatch.setattr(samples, "queued_by_now", lambda: next(counted))
-    now = iter([4 * MS, 84 * MS])
-    monkeypatch.setattr(samples, "clock", lambda: next(now))
     queueing = samples.Queueing()
-    assert queueing.within(0, 4 * MS) == 0
-    assert queueing.within(4 * MS, 4 * MS + 100) == 0  # short
+    assert queueing.within(0, 4 * MS) == 0  # the first look
+    assert queueing.within(4 * MS, 4 * MS + 100) == 0  # short: nobody looks
     queueing.before()
-    assert queueing.within(64 * MS, 84 * MS) == 2 * MS  # a quarter of the time since the last look
+    assert queueing.within(5 * MS, 13 * MS + 100) == 8 * MS
 
 
 def test_the_spans_of_a_worker_that_was_killed_are_there():

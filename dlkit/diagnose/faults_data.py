@@ -125,7 +125,8 @@ def skewed_samples(profile: Profile) -> Finding | None:
         return None
     usual, rare = np.percentile(times, (50, 98)).tolist()
     excess = float(np.maximum(times - 3 * usual, 0).sum() / max(times.sum(), 1e-12))
-    if usual < 2e-5 or rare < 10 * usual or excess < 0.25:
+    # Where workers queue for cores, their samples' times are uncertain by as much.
+    if usual < 2e-5 or rare < 10 * usual or excess < 0.25 + profile.queued:
         return None
     slow = ", ".join(str(index) for index, _ in profile.slowest(3))
     prepared = gain(profile, lighter(profile.costs, 1 - 0.9 * excess))

@@ -43,7 +43,8 @@ def lock_share(
         Exception: what `read` raises.
 
     Example:
-        >>> lock_share(lambda number: sum(range(number)), [10_000], seconds=0.1) in (None, 1.0)
+        >>> found = lock_share(lambda number: sum(range(number)), [10_000], seconds=0.1)
+        >>> found is None or found > 0.5
         True
     """
     read(tasks[0])  # caches fill, modules are imported

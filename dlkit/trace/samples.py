@@ -39,37 +39,29 @@ class Queueing(threading.local):
 
     A sample is not slow because the machine is busy with something else. Linux counts the queueing
     (`/proc/<pid>/task/<tid>/schedstat`); elsewhere the answer is 0. Reading the count takes ten
-    microseconds, so it is read beside long samples only, which come after each other: behind each,
-    and before the next. A long one after short ones gets its share of what was counted meanwhile.
+    microseconds, so it is read beside long samples only: behind each, and before the next one. What
+    was queued among short samples counts as that of the long one after them, which is long because
+    of it: a sample that waits for a core is a long one.
     """
 
     def __init__(self) -> None:
-        self._at: int | None = None  # when the count was read last; None after a short sample
-        self._since = 0  # the same, and after a short sample too
-        self._count: int | None = None  # nanoseconds, as it was then
+        self._after_long = False
+        self._count: int | None = None  # nanoseconds, when it was read last
 
     def before(self) -> None:
         """A sample will begin."""
-        if self._at is not None:
-            self._read()
+        if self._after_long:
+            self._count = queued_by_now()
 
     def within(self, start: int, end: int) -> int:
         """Return how many nanoseconds of a sample were queueing."""
-        if end - start < _LONG:
-            self._at = None
+        self._after_long = end - start >= _LONG
+        if not self._after_long:
             return 0
-        before, since, fresh = self._count, self._since, self._at is not None
-        self._read()
+        before, self._count = self._count, queued_by_now()
         if before is None or self._count is None:
             return 0
-        queued = max(0, self._count - before)
-        if not fresh:
-            queued = queued * (end - start) // max(1, end - since)
-        return min(queued, end - start)
-
-    def _read(self) -> None:
-        self._count = queued_by_now()
-        self._at = self._since = clock()
+        return min(max(0, self._count - before), end - start)
 
 
 def queued_by_now() -> int | None:
