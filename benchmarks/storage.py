@@ -35,11 +35,12 @@ from dlkit.storage import FORMATS, convert, open_dataset
 
 PLAIN, OURS = f"{TORCH}, its library", "dlkit, vectorised"
 KINDS = {  # shape of an image, batch size, samples of the dataset, samples of a pass
-    "small": ((28, 28), 256, 60_000, 5_120),
+    "small": ((28, 28), 256, 60_000, 2_560),
     "raw": ((224, 224, 3), 32, 1_000, 512),
     "jpeg": (None, 32, 2_000, 512),
 }
 QUICK = {"small": 512, "raw": 64, "jpeg": 64}
+SECONDS = 0.25  # of a turn, so that all of it takes some eight minutes
 BARS = {("memmap", "small", "shuffled"): 5.0, ("arrow", "small", "shuffled"): 5.0}
 
 
@@ -106,7 +107,7 @@ def throughput(files: Files, format: str, kind: str, order: str, rounds: int) ->
         },
         rounds=rounds,
         bars={} if bar is None else {OURS: bar},
-        seconds=0.01 if files.quick else 0.4,
+        seconds=0.01 if files.quick else SECONDS,
     )
 
 
@@ -165,19 +166,21 @@ def opening(files: Files, kind: str, rounds: int) -> list[Row]:
     ]
 
 
-def memory(files: Files, kind: str, rounds: int) -> list[Row]:
+def memory(files: Files, kind: str) -> list[Row]:
     """Compare what reading a shuffled pass adds to a process of its own."""
     names = list(FORMATS)[:: 6 if files.quick else 1]  # a fresh process takes seconds
-    figures: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name, values in figures.items():
-            path = str(files.path(name, kind))
-            indices = files.order(kind, "shuffled")
-            values.append(
-                in_fresh_process(
-                    "benchmarks.storage", "memory_of_a_pass", path=path, indices=indices
-                )
+    indices = files.order(kind, "shuffled")
+    figures = {
+        name: [
+            in_fresh_process(
+                "benchmarks.storage",
+                "memory_of_a_pass",
+                path=str(files.path(name, kind)),
+                indices=indices,
             )
+        ]
+        for name in names
+    }
     return ratios(f"{kind} samples: memory of a pass", figures, unit="MB", at_most=True)
 
 
@@ -216,7 +219,7 @@ def peers(files: Files, kind: str, rounds: int) -> list[Row]:
             {name: theirs, OURS: one_pass(ours, len(indices))},
             rounds=rounds,
             bars={OURS: 1.0},
-            seconds=0.01 if files.quick else 0.4,
+            seconds=0.01 if files.quick else SECONDS,
         )
     return rows
 
@@ -237,7 +240,7 @@ def table(files: Files, rounds: int) -> dict[str, Callable[[], list[Row]]]:
             workloads[name] = partial(cold, files, kind, order, rounds)
         workloads[f"opening-{kind}"] = partial(opening, files, kind, rounds)
         if can_measure_memory():
-            workloads[f"memory-{kind}"] = partial(memory, files, kind, rounds)
+            workloads[f"memory-{kind}"] = partial(memory, files, kind)
         workloads[f"peers-{kind}"] = partial(peers, files, kind, rounds)
     return workloads
 

@@ -28,6 +28,8 @@ from dlkit.plots.classification import confusion_matrix, image_grid, mistakes_gr
 from dlkit.trainer import Callback, CheckpointError, Trainer
 from dlkit.trainer.results import confusion_counts, worst_mistakes
 
+torch.set_num_threads(1)  # several would wait for each other wherever others use the machine too
+
 # %% [markdown]
 # ## Look at the data
 #
@@ -289,8 +291,6 @@ from dlkit.batch_size import EpochSchedule
 from dlkit.plots.augmentation import accuracy_bars
 from dlkit.samplers import RandomSampler, ResizableBatchSampler
 from dlkit.trainer import BatchSizeScheduler
-
-torch.set_num_threads(1)  # so small a model trains faster on one thread
 
 
 def small_model(seed):
