@@ -90,6 +90,16 @@ def test_a_system_refuses_what_it_cannot_hold(options):
         LiveDigits(constant, **options)
 
 
+def test_threads_give_the_interpreter_up_soon_while_any_system_runs():
+    before = sys.getswitchinterval()
+    with LiveDigits(constant, rate=500) as first, LiveDigits(constant, rate=500) as second:
+        run_until_answered(first, 1)
+        run_until_answered(second, 1)
+        first.stop()
+        assert sys.getswitchinterval() < before / 10
+    assert sys.getswitchinterval() == before
+
+
 # ---- driving ------------------------------------------------------------------------------------
 
 

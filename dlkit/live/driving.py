@@ -82,6 +82,7 @@ def try_tolerance(
         offsets: by how much the clocks are ahead; measured if not given.
 
     Example:
+        >>> from dlkit.live import record
         >>> drive = record(seconds=10.0)
         >>> narrow, wide = try_tolerance(drive, 0.01), try_tolerance(drive, 0.06)
         >>> narrow.kept < 0.35 < 0.9 < wide.kept, narrow.error < wide.error
@@ -138,6 +139,7 @@ def overload(
         seed: of the policy `"sample"`.
 
     Example:
+        >>> from dlkit.live import record
         >>> fresh = overload(record(), "drop_oldest")
         >>> late = overload(record(), "block")
         >>> fresh.p50 < 0.9 < 2 < late.p99, fresh.counts.lost > 100, late.counts.lost
@@ -171,6 +173,7 @@ class Watch:
         alarms: how many there were.
 
     Example:
+        >>> from dlkit.live import record
         >>> watch = Watch()
         >>> raised = [watch.see(sample) for _, sample in samples_of(record(), 0.06)]
         >>> watch.alarms >= 1

@@ -10,6 +10,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from dlkit.live.prompt import prompt_threads
 from dlkit.streaming import Batch, Pipeline, RealClock
 
 HISTORY = 600  # readings that are kept
@@ -87,8 +88,9 @@ class LiveSystem(Generic[Reading]):
     def _run(self) -> None:
         try:
             self.prepare_thread()
-            for batch in self.pipeline:
-                self.answer(batch)
+            with prompt_threads():
+                for batch in self.pipeline:
+                    self.answer(batch)
         except BaseException as error:
             self._error = error
         finally:
