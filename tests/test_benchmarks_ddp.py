@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from benchmarks import training
 
 
 def test_the_benchmark_of_ranks_runs_and_says_what_limits_them(tmp_path, project):
@@ -26,3 +29,15 @@ def test_the_benchmark_of_ranks_runs_and_says_what_limits_them(tmp_path, project
     step = found["all of it"]["median"]
     assert sum(found[part]["median"] for part in parts) == pytest.approx(step)
     assert 0 < found["communication"]["ratio"] < 1
+
+
+def test_the_benchmark_of_training_compares_loaders_copying_ahead_and_bf16():
+    rows = training.compare(300, torch.device("cpu"), rounds=1)
+    assert [row.candidate for row in rows] == [
+        "torch.utils.data.DataLoader",
+        "dlkit.DataLoader",
+        "dlkit, batches copied ahead",
+        "dlkit, ahead and bf16",
+    ]
+    assert rows[0].ratio == 1.0
+    assert all(row.median > 0 and row.bar is None for row in rows)  # a bar only holds on a GPU

@@ -306,26 +306,32 @@ PARENT = """
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda n: n.name)
-def test_ranks_end_with_the_process_that_started_them(number, tmp_path):
-    script = tmp_path / "parent.py"
-    script.write_text(textwrap.dedent(PARENT))
-    folder = tmp_path / "ranks"
+def started(script, folder):
+    """A process that launches two ranks, and the folder where these say that they are there."""
     folder.mkdir()
     parent = subprocess.Popen(
         [sys.executable, script, folder], stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    while len(os.listdir(folder)) < 2:
-        assert parent.poll() is None, parent.stderr.read()
-        time.sleep(0.01)
-    ranks = [psutil.Process(int(name)) for name in os.listdir(folder)]
-    parent.send_signal(number)
-    _, alive = psutil.wait_procs(ranks, timeout=60)
-    parent.wait(60)
-    assert not alive
-    assert ("KeyboardInterrupt" in parent.stderr.read()) == (number == signal.SIGINT)
-    parent.stderr.close()
+    return parent, folder
+
+
+def test_ranks_end_with_the_process_that_started_them(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(textwrap.dedent(PARENT))
+    numbers = (signal.SIGKILL, signal.SIGINT)
+    both = [started(script, tmp_path / number.name) for number in numbers]  # beside each other
+    for number, (parent, folder) in zip(numbers, both, strict=True):
+        while len(os.listdir(folder)) < 2:
+            assert parent.poll() is None, parent.stderr.read()
+            time.sleep(0.01)
+        ranks = [psutil.Process(int(name)) for name in os.listdir(folder)]
+        parent.send_signal(number)
+        _, alive = psutil.wait_procs(ranks, timeout=60)
+        parent.wait(60)
+        assert not alive
+        assert ("KeyboardInterrupt" in parent.stderr.read()) == (number == signal.SIGINT)
+        parent.stderr.close()
 
 
 @pytest.mark.parametrize(

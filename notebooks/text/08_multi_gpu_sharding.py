@@ -376,4 +376,4 @@ print("each sample once:", sorted(today + tomorrow) == list(range(50)))
 # - Li and others: *PyTorch Distributed: Experiences on Accelerating Data Parallel Training* (2020).
 # - Goyal and others: *Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour* (2017), on the
 #   learning rate and the global batch.
-# - Next: real ranks in real processes, notebook 09.
+# - Next: [09 DDP training](09_ddp_training.ipynb): real ranks in real processes.

@@ -103,11 +103,11 @@ print("each rank's own:", before)
 print("after backward: ", after)
 
 # %% [markdown]
-# **Investigate.** The mean, 2, everywhere. It is a mean over *ranks*. If one rank's batch is
-# smaller, its samples weigh more than the others': we come back to that.
+# **Investigate.** The mean, 2, everywhere: a mean over *ranks*. If one rank's batch is smaller, its
+# samples weigh more.
 #
-# **Modify.** Call `backward` inside `model.no_sync()`: what is exchanged? That is how gradients of
-# several batches are accumulated for the price of one exchange.
+# **Modify.** Call `backward` inside `model.no_sync()`: what is exchanged? So gradients of several
+# batches are accumulated for the price of one exchange.
 #
 # **Make.** Compute the same mean with `ddp.sum_over_ranks`, without DDP.
 
@@ -143,7 +143,8 @@ def ring_all_reduce(vectors):
 for n in (2, 4, 8, 16):
     vectors = [torch.full((2_097_152,), float(rank)) for rank in range(n)]
     results, sent = ring_all_reduce(vectors)
-    right = all(torch.equal(result, sum(vectors)) for result in results)
+    total = sum(vectors)
+    right = all(torch.equal(result, total) for result in results)
     mb = max(sent) / 2**20
     print(f"{n:2} ranks: right {right}, each sends {mb:5.2f} MB; to rank 0: {8 * (n - 1)} MB")
 
@@ -213,137 +214,183 @@ for rank, taken in enumerate(ddp.launch(steps, world_size=3, timeout=240, device
 # %% [markdown]
 # ## Who waits for whom
 #
-# An exchange ends when the last rank has come. So the slowest sets the pace of all.
+# An exchange ends when the last rank has come. So the slowest sets the pace of all. Under DDP, a
+# loader's trace also notes what the ranks exchange.
 #
-# **Predict.** Rank 1 needs twice as long for a batch. Which ranks wait, and for what share of the
-# time?
+# **Predict.** Rank 1 needs twice as long for a batch. Which ranks wait, and for what share of time?
 
 
 # %%
-def three_steps():
-    rank, spans = ddp.current().rank, []
-    stages = {
-        "compute": lambda: time.sleep(0.2 if rank == 1 else 0.1),
-        "wait": distributed.barrier,  # until all are here
-        "exchange": lambda: distributed.all_reduce(torch.zeros(1_000_000)),
-    }
-    ddp.barrier(60)
-    for stage in 3 * list(stages):
-        start = time.monotonic()
-        stages[stage]()
-        spans.append((stage, start, time.monotonic()))
-    return spans
+def traced():
+    place = ddp.current()
+
+    def slowly(inputs):
+        time.sleep(0.2 if place.rank == 1 else 0.1)
+        return inputs
+
+    sampler = DistributedSampler(data, place.world_size, place.rank, pad=False)
+    loader = DataLoader(data, 8, sampler=sampler, trace=True)
+    trainer = Trainer(nn.Linear(4, 3), device="cpu", augment=slowly, progress=False)
+    trainer.fit(loader, epochs=2)
+    return loader.trace
 
 
 # %%
 # NBVAL_IGNORE_OUTPUT
 from dlkit.plots.ranks import rank_timeline, scaling
 
-spans = ddp.launch(three_steps, world_size=3, timeout=240, device="cpu")
-rank_timeline(spans)
+traces = ddp.launch(traced, world_size=3, timeout=240, device="cpu")
+times = ddp.time_of_ranks(traces, first_epoch=1)  # the first one pays for starting
+for rank, spent in enumerate(times):
+    print(f"rank {rank}, {spent}; communication hidden behind computing: {spent.hidden:.3f} s")
+rank_timeline(ddp.spans_of_ranks(traces, epoch=1, steps=3))
 
 # %%
-waits = [sum(b - a for stage, a, b in row if stage == "wait") for row in spans]
-print("the slow rank waits least:", min(range(3), key=waits.__getitem__) == 1)
-print("the others wait about as long as they work:", min(waits[0], waits[2]) > 0.2)
+print("the slow rank waits least:", min(times, key=lambda spent: spent.ranks) is times[1])
+slow, *others = (times[rank].compute / times[rank].seconds for rank in (1, 0, 2))
+print("and computes the largest share of its time:", slow > max(others))
 
 # %% [markdown]
-# **Investigate.** One slow rank wastes the time of all. Causes, most often: uneven work (long
-# texts in one rank's batches), a busy or throttled host, one slow disk, logging or saving on rank
-# 0 alone.
+# **Investigate.** Only a sliver is communication; the rest of the loss is waiting. Causes: uneven
+# work (long texts in one rank's batches), a busy host, one slow disk, saving on rank 0 alone.
 #
 # **Modify.** Let each rank be slow in another step. Is the total time better?
 #
-# **Make.** Print `wait_share` from a trainer's history on two ranks, one of which reads slowly.
+# **Make.** Train `SimpleCNN`, and let no rank sleep: which share is communication?
 
 # %% [markdown]
 # ## Scaling, and its limits
 #
 # With $N$ ranks each computes on $1/N$ of the batch. The exchange does not shrink: a ring takes
 # $2 (N - 1) (\text{latency} + \text{bytes} / N / \text{bandwidth})$. DDP hides it behind
-# `backward`, about two thirds of the computing, as long as there is enough to hide behind.
+# `backward`, about two thirds of the computing. And the ranks need data: `predict` runs the
+# loader's own scheduling on a clock, for any number of devices and nodes.
 #
-# **Predict.** A model of 25 million parameters takes 0.3 s for its batch on one GPU. How many share
-# that batch well with 1 Gbit/s Ethernet, 25 Gbit/s, or 100 GB/s inside a host?
+# **Predict.** A model of 25 million parameters takes 0.3 s for 256 photographs on one GPU. How many
+# GPUs share that batch well with 1 Gbit/s Ethernet, 25 Gbit/s, or 100 GB/s inside a host?
 
 # %%
-from dlkit.ddp.scaling import Network, efficiency
+from dlkit import predict
+from dlkit.ddp.scaling import Network, step_seconds
+from dlkit.diagnose.costs import Costs
 
 networks = {
     "1 Gbit/s": Network(latency=50e-6, bandwidth=0.125e9),
     "25 Gbit/s": Network(latency=20e-6, bandwidth=3.1e9),
     "100 GB/s": Network(latency=5e-6, bandwidth=100e9),
 }
-counts = [1, 2, 4, 8, 16, 32, 64]
-share_batch = {
-    name: [efficiency(0.3, 4 * 25e6, n, network, overlap=2 / 3) for n in counts]
-    for name, network in networks.items()
-}
-scaling(counts, share_batch)
+# A photograph: 110 kB to read, 6 ms of a core to decode, 600 kB in the batch; 96 cores a node.
+photo = {"fetch_seconds": [0.006], "fetch_cpu_seconds": 0.006, "read_bytes": 110e3}
+photos = Costs(**photo, sample_bytes=600e3, cores=96, step_cores=0.0)
+
 
 # %%
-own_batch = {
-    name: [efficiency(0.3 * n, 4 * 25e6, n, network, overlap=2 / 3) for n in counts]
-    for name, network in networks.items()
+def efficiency(gpus, network, batch_size, **more):
+    compute = 0.3 * batch_size * gpus / 256  # on one GPU, all of them
+    step = step_seconds(compute, 4 * 25e6, gpus, network, overlap=2 / 3)
+    of_nodes = {"devices": min(gpus, 8), "nodes": max(gpus // 8, 1), **more}
+    found = predict(
+        photos, num_workers=8, batch_size=batch_size, step_time=step, batches=24, band=False,
+        **of_nodes,
+    )  # fmt: skip
+    return found.throughput * 0.3 / 256 / gpus
+
+
+# %%
+counts = [1, 2, 4, 8, 16, 32, 64]
+shared = {
+    name: [efficiency(n, network, 256 // n) for n in counts] for name, network in networks.items()
 }
-print(scaling(counts, own_batch).caption)
+scaling(counts, shared)
 
 # %% [markdown]
 # **Investigate.** Sharing one batch is *strong* scaling, and ends soon. If each rank keeps its
-# batch, the global batch grows with $N$ (*weak* scaling), and computing always covers the
-# exchange. But a batch $N$ times as large takes $N$ times fewer steps. The usual answer is a
-# learning rate times $N$, with warm-up; it works up to a limit. That is why `dlkit train` prints
-# the global batch.
+# batch, the global batch grows with $N$ (*weak* scaling), and computing covers the exchange. But
+# there are $N$ times fewer steps. The usual answer is a learning rate times $N$, with warm-up; it
+# works up to a limit. That is why `dlkit train` prints the global batch.
 #
-# **Modify.** Halve `bytes`, as bf16 gradients do. How far does 25 Gbit/s carry then?
+# **Predict.** Each GPU now takes 256 photographs of its own. All nodes share a storage of 2 GB/s,
+# or of 10. Which limit comes first, network or storage?
+
+# %%
+own = {
+    f"storage of {speed} GB/s": [
+        efficiency(n, networks["25 Gbit/s"], 256, storage_bandwidth=1e9 * speed) for n in counts
+    ]
+    for speed in (2, 10)
+}
+scaling(counts, own, limited_by="storage")
+
+# %%
+eight = predict(photos, num_workers=8, batch_size=256, step_time=0.3, devices=8, nodes=8)
+for line in eight.assumptions:
+    print("-", line)
+
+# %% [markdown]
+# **Investigate.** Eight GPUs want 750 MB/s. A prediction is as good as its assumptions, so it says
+# them.
 #
-# **Make.** Measure bandwidth and latency between two of your ranks, and predict your own machine.
+# **Modify.** Halve the bytes of the gradients, as bf16 does: how far does 25 Gbit/s carry? Halve
+# those of a photograph: how far does the storage?
+#
+# **Make.** Profile a loader of yours (`dlkit.profile(loader).costs`), and predict your machine.
 
 # %% [markdown]
 # ## From the cell to many hosts
 #
 # `torchrun` starts the ranks, watches them, and starts all again when one dies. What changes in the
-# code: nothing. `dlkit train` below is the command of the notebook before.
+# code: nothing.
 #
 # **Predict.** Rank 1 kills itself in the second epoch. How many samples does the run count at its
-# end: three epochs of 1,442, fewer, or more?
+# end: three epochs of 100, fewer, or more?
 
 # %%
 program = """
-import os, pathlib, signal, sys
-from dlkit.cli import main
-from dlkit.trainer import Trainer
+import os, signal, torch
+from dlkit import DataLoader, TensorDataset, ddp
+from dlkit.samplers import DistributedSampler
+from dlkit.trainer import Callback, Trainer
 
-def save_or_die(trainer, path=None, save=Trainer.save, died=pathlib.Path("died")):
-    if trainer.global_step == 6 and os.environ["RANK"] == "1" and not died.exists():
-        died.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return save(trainer, path)
+class DieOnce(Callback):
+    def on_step_end(self, trainer, step):
+        place = ddp.current()
+        if (place.rank, place.restarts, step.global_step) == (1, 0, 9):
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
 
-Trainer.save = save_or_die
-sys.exit(main(sys.argv[1:]))
+# %%
+program += """
+with ddp.process_group("cpu") as place:
+    data = TensorDataset(torch.arange(400.0).view(100, 4), torch.arange(100) % 3)
+    loader = DataLoader(data, 10, sampler=DistributedSampler(data, pad=False))
+    trainer = Trainer(
+        torch.nn.Linear(4, 3), device="cpu", progress=False, metrics={}, callbacks=[DieOnce()],
+        checkpoint="run.pt", checkpoint_every=1,
+    )
+    if ddp.from_first(os.path.exists("run.pt")):
+        trainer.resume("run.pt")
+    trainer.fit(loader, epochs=3)
+    ddp.print_once(f"{place.world_size} ranks; restarts: {place.restarts}")
 """
 
 # %%
 folder = Path(tempfile.mkdtemp())
 (folder / "program.py").write_text(program)
-ranks = "--standalone --nproc-per-node=2 --max-restarts=1 program.py"
-training = "train --out run --epochs=3 --batch-size=181 --checkpoint-every=1"
-torchrun = [sys.executable, "-m", "torch.distributed.run", *ranks.split(), *training.split()]
+options = ["--standalone", "--nproc-per-node=2", "--max-restarts=1", "program.py"]
+torchrun = [sys.executable, "-m", "torch.distributed.run", *options]
 environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 done = subprocess.run(torchrun, cwd=folder, env=environment, capture_output=True, text=True)
-print("\n".join(line for line in done.stdout.splitlines() if "rate" in line or "2 ranks" in line))
-print("exit status:", done.returncode, "- rank 1 died:", (folder / "died").exists())
-state = torch.load(folder / "run" / "checkpoint.pt", weights_only=True)
+print(done.stdout, "exit status:", done.returncode)
+state = torch.load(folder / "run.pt", weights_only=True)
 print("epochs:", state["epoch"], "- steps:", state["global_step"], end=" ")
-print("- samples:", state["samples_trained"], "=", 3 * 1442)
+print("- samples:", state["samples_trained"], "=", 3 * 100)
 
 # %% [markdown]
 # **Investigate.** Exactly three epochs: the restart went on from the checkpoint of the step
 # before, in mid-epoch. Rank 0 writes it, with every rank's generators; another number of ranks
 # may take it up.
 #
-# On two hosts of eight GPUs, the same line on each:
+# `dlkit train` needs no more than this. On two hosts of eight GPUs, the same line on each:
 #
 # ```sh
 # torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=host-a:29400 \
@@ -395,3 +442,4 @@ print("- samples:", state["samples_trained"], "=", 3 * 1442)
 # - Goyal et al.: *Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour* (2017).
 # - PyTorch documentation: "Distributed Data Parallel", "torchrun (Elastic Launch)".
 # - In the package: `dlkit/ddp/`, then `dlkit/trainer/ranks.py`.
+# - Next: [10 Storage and caching](10_storage_and_caching.ipynb).
