@@ -44,6 +44,11 @@ WAIT_FOR_KERNEL = """async () => {
     await new Promise(resolve => setTimeout(resolve, 50));
   }
 }"""
+EXECUTE = """async code => {
+  const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+  const reply = await kernel.requestExecute({ code }).done;
+  return [reply.content.status, reply.content.evalue || ''];
+}"""
 RUN_ALL = "async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')"
 
 
@@ -166,6 +171,10 @@ class NotebookPage:
         assert self.page.evaluate(RUN_ALL)
         self.page.set_default_timeout(30_000)
 
+    def execute(self, code):
+        """Run code in the notebook's kernel, outside of its cells."""
+        assert self.page.evaluate(EXECUTE, code) == ["ok", ""]
+
     def errors(self):
         """The text of every error and warning shown in an output."""
         kinds = ("application/vnd.jupyter.error", "application/vnd.jupyter.stderr")
@@ -231,6 +240,11 @@ class Widget:
     def tick(self, box=0):
         before = self.text()
         self.cell.locator("input[type=checkbox]").nth(box).press("Space")
+        self._wait_for_another_text(before)
+
+    def press_button(self, label):
+        before = self.text()
+        self.cell.get_by_role("button", name=label, exact=True).press("Space")
         self._wait_for_another_text(before)
 
     def _wait_for_another_text(self, before):

@@ -164,3 +164,29 @@ def test_the_sharding_widget_answers_to_the_keyboard(ran):
     pictures.append(widget.picture())
     assert len(set(pictures)) == len(pictures)
     assert all(len(picture) > BLANK_PICTURE_BYTES for picture in pictures)
+
+
+@only("13_coding_exercises")
+def test_the_progress_widget_shows_what_was_solved_meanwhile(ran):
+    button = ran.page.get_by_role("button", name="Read again", exact=True)
+    widget = lab.Widget(ran.page.locator(".jp-CodeCell", has=button))
+    widget.cell.scroll_into_view_if_needed()
+    assert widget.text().startswith("0 of 61 exercises solved; most left in training (10)")
+    pictures = [widget.picture()]
+    ran.execute(
+        "from dlkit.lab.exercises import find\n"
+        "for name in ('index_batches', 'lru_bytes'):\n"
+        "    answer = find(name).reference\n"
+        "    assert exercise(name, progress=scratch).check(answer).passed\n"
+    )
+    widget.press_button("Read again")
+    assert widget.text().startswith("2 of 61 exercises solved; most left in training (10)")
+    pictures.append(widget.picture())
+    assert len(set(pictures)) == len(pictures)
+    assert all(len(picture) > BLANK_PICTURE_BYTES for picture in pictures)
+    shoot(widget.cell, "progress")
+
+
+def shoot(cell, name):
+    if folder := os.environ.get("DLKIT_SCREENSHOTS"):
+        cell.screenshot(path=os.path.join(folder, f"{name}.png"))
