@@ -8,7 +8,6 @@ import os
 import jupyterlab_driver as lab
 import pytest
 
-from dlkit.lab.exercises.parsons import find
 from dlkit.lab.text import ROOT, read_notebook
 
 CHROMIUM = lab.find_chromium()
@@ -165,83 +164,6 @@ def test_the_sharding_widget_answers_to_the_keyboard(ran):
     pictures.append(widget.picture())
     assert len(set(pictures)) == len(pictures)
     assert all(len(picture) > BLANK_PICTURE_BYTES for picture in pictures)
-
-
-class Parsons:
-    """The Parsons problem of a notebook, and what a learner does in it with the keyboard alone.
-
-    The tab key walks from the list of lines to the buttons (add, remove, up, down, check) and on
-    to the list of the program.
-    """
-
-    BUTTONS = ("add", "remove", "up", "down", "check")
-
-    def __init__(self, page):
-        self.keyboard = page.keyboard
-        self.cell = page.locator(".jp-CodeCell", has=page.locator(".dlkit-parsons"))
-        self.cell.scroll_into_view_if_needed()
-        self.lists = self.cell.locator("select")
-        self.status = self.cell.get_by_role("status")
-
-    def options(self, place):
-        shown = self.lists.nth(place).locator("option").all_text_contents()
-        return [line.replace("\N{NO-BREAK SPACE}", " ") for line in shown]
-
-    def press(self, button):
-        """Walk from the list of lines to a button, press it, and walk back."""
-        there = self.BUTTONS.index(button) + 1
-        for _ in range(there):
-            self.keyboard.press("Tab")
-        self.keyboard.press("Space")
-        for _ in range(there):
-            self.keyboard.press("Shift+Tab")
-
-    def add(self, line):
-        chosen = self.options(1)
-        wanted = self.options(0).index(line)
-        here = self.lists.first.evaluate("list => list.selectedIndex")
-        for _ in range(abs(wanted - here)):
-            self.keyboard.press("ArrowDown" if wanted > here else "ArrowUp")
-        self.press("add")
-        self.wait_for_program([*chosen, line])
-
-    def wait_for_program(self, lines):
-        self.cell.page.wait_for_function(
-            "([list, lines]) => JSON.stringify([...list.options].map("
-            "option => option.text.replaceAll('\\u00a0', ' '))) === JSON.stringify(lines)",
-            arg=[self.lists.nth(1).element_handle(), lines],
-        )
-
-    def check(self):
-        before = self.status.inner_text()
-        self.press("check")
-        self.cell.page.wait_for_function(
-            "([cell, before]) => cell.querySelector('[role=status]').innerText !== before",
-            arg=[self.cell.element_handle(), before],
-        )
-        return self.status.inner_text()
-
-
-@only("13_coding_exercises")
-def test_a_parsons_problem_is_solved_by_keyboard(ran):
-    problem = find("reorder_buffer")
-    parsons = Parsons(ran.page)
-    parsons.lists.first.focus()
-    for line in (*problem.lines[:-1], problem.distractor):
-        parsons.add(line)
-    assert problem.reason in parsons.check()
-    shoot(parsons.cell, "parsons_wrong")
-    parsons.press("remove")
-    parsons.wait_for_program(list(problem.lines[:-1]))
-    parsons.add(problem.lines[-1])
-    parsons.press("up")
-    *most, before, last = problem.lines
-    parsons.wait_for_program([*most, last, before])
-    assert f"{problem.title}: right." not in parsons.check()
-    parsons.press("down")
-    parsons.wait_for_program(list(problem.lines))
-    assert parsons.check() == f"{problem.title}: right."
-    shoot(parsons.cell, "parsons_right")
 
 
 @only("13_coding_exercises")
