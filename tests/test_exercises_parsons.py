@@ -50,8 +50,14 @@ def test_a_line_of_another_problem_is_an_error():
 def test_the_widget_is_solved_with_its_buttons_and_remembers_it(tmp_path):
     widget = ParsonsProblem("accumulate_gradients", Progress(tmp_path))
     for line in widget.problem.lines:
-        widget.lines.index = widget.left.index(line)
+        for _ in range(len(widget.left)):  # "next" goes through all of them, from any of them
+            if widget.left[widget.lines.index] != line:
+                widget.buttons["next"].click()
         widget.buttons["add"].click()
+    for count in (0, 1):
+        widget.buttons["pick"].click()
+        assert widget.program.index == count, "after the last one comes the first"
+    widget.program.index = len(widget.chosen) - 1
     widget.buttons["up"].click()
     assert widget.chosen[-2] == widget.problem.lines[-1]
     widget.buttons["down"].click()

@@ -28,8 +28,6 @@ from dlkit.plots.classification import confusion_matrix, image_grid, mistakes_gr
 from dlkit.trainer import Callback, CheckpointError, Trainer
 from dlkit.trainer.results import confusion_counts, worst_mistakes
 
-torch.set_num_threads(1)  # several would wait for each other wherever others use the machine too
-
 # %% [markdown]
 # ## Look at the data
 #
@@ -40,6 +38,7 @@ torch.set_num_threads(1)  # several would wait for each other wherever others us
 # what will be hard to tell apart even for you?
 
 # %%
+torch.set_num_threads(1)  # several would wait for each other wherever others use the machine too
 train, test = digits(), digits(train=False)
 images, labels = train.tensors
 print("training", tuple(images.shape), "test", tuple(test.tensors[0].shape))

@@ -240,8 +240,8 @@ exercise("data_loader").check(DataLoader)
 # ## Lines in order, and where you stand
 #
 # A Parsons problem gives you the lines of a program in a wrong order, and one line too many. Choose
-# a line with the arrow keys or the mouse, then press a button. Every order that works is right: the
-# program is run, not compared.
+# a line with the mouse or with *Next line*, then press a button. Every order that works is right:
+# the program is run, not compared.
 #
 # **Predict.** Which of the lines below is the one too many, and what would it break?
 

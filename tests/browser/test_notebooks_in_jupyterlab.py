@@ -8,6 +8,7 @@ import os
 import jupyterlab_driver as lab
 import pytest
 
+from dlkit.lab.exercises.parsons import find
 from dlkit.lab.text import ROOT, read_notebook
 
 CHROMIUM = lab.find_chromium()
@@ -164,6 +165,68 @@ def test_the_sharding_widget_answers_to_the_keyboard(ran):
     pictures.append(widget.picture())
     assert len(set(pictures)) == len(pictures)
     assert all(len(picture) > BLANK_PICTURE_BYTES for picture in pictures)
+
+
+class Parsons:
+    """The Parsons problem of a notebook, and what a learner does in it with the keyboard alone."""
+
+    def __init__(self, page):
+        self.keyboard = page.keyboard
+        self.cell = page.locator(".jp-CodeCell", has=page.locator(".dlkit-parsons"))
+        self.cell.scroll_into_view_if_needed()
+        self.status = self.cell.get_by_role("status")
+
+    def list(self, place):
+        """The lines of a list, and which is chosen."""
+        return (
+            self.cell.locator("select")
+            .nth(place)
+            .evaluate(
+                "list => [[...list.options].map(o => o.text.replaceAll('\\u00a0', ' ')),"
+                " list.selectedIndex]"
+            )
+        )
+
+    def press(self, button):
+        """Press a button, and wait until the kernel has answered."""
+        before = self.list(0), self.list(1), self.status.inner_text()
+        self.cell.get_by_role("button", name=button, exact=True).focus()
+        self.keyboard.press("Space")
+        for _ in range(300):
+            if (self.list(0), self.list(1), self.status.inner_text()) != before:
+                return
+            self.cell.page.wait_for_timeout(20)
+        pytest.fail(f"{button} changes nothing")
+
+    def add(self, line):
+        lines, here = self.list(0)
+        for _ in range((lines.index(line) - here) % len(lines)):
+            self.press("Next line")
+        self.press("Add")
+
+
+@only("13_coding_exercises")
+def test_a_parsons_problem_is_solved_by_keyboard(ran):
+    problem = find("reorder_buffer")
+    parsons = Parsons(ran.page)
+    for line in (*problem.lines[:-1], problem.distractor):
+        parsons.add(line)
+    parsons.press("Check")
+    assert problem.reason in parsons.status.inner_text()
+    parsons.press("Take back")
+    parsons.add(problem.lines[-1])
+    parsons.press("Up")
+    *most, before, last = problem.lines
+    assert parsons.list(1)[0] == [*most, last, before]
+    parsons.press("Down")
+    parsons.press("Check")
+    assert parsons.status.inner_text() == f"{problem.title}: right."
+    parsons.cell.get_by_role("button", name="Next line", exact=True).focus()
+    reached = []
+    for _ in range(6):
+        parsons.keyboard.press("Tab")
+        reached.append(ran.page.evaluate("() => document.activeElement.innerText"))
+    assert reached == ["Add", "Take back", "Next of yours", "Up", "Down", "Check"]
 
 
 @only("13_coding_exercises")

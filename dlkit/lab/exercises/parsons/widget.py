@@ -1,7 +1,8 @@
 """A Parsons problem to solve by mouse or keyboard: two lists, and buttons between them.
 
-Lists and buttons are the browser's own, so the tab key reaches all of them, the arrow keys choose a
-line, and space presses a button. The text line says what a person who cannot see it must know.
+Everything can be done with buttons, which the tab key reaches and space presses: JupyterLab keeps
+the arrow keys for itself as long as no text is edited, so a list alone would need the mouse. The
+text line says what a person who cannot see it must know.
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ class ParsonsProblem(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
         self.lines = self._list(say["lines"])
         self.program = self._list(say["program"])
         self.buttons = {
-            action: ipywidgets.Button(description=say[action], layout={"width": "100px"})
-            for action in ("add", "remove", "up", "down", "check")
+            action: ipywidgets.Button(description=say[action], layout={"width": "120px"})
+            for action in ("next", "add", "remove", "pick", "up", "down", "check")
         }
+        self.buttons["next"].on_click(lambda _: self._choose_next(self.lines))
+        self.buttons["pick"].on_click(lambda _: self._choose_next(self.program))
         self.buttons["add"].on_click(lambda _: self.add(self._at(self.lines)))
         self.buttons["remove"].on_click(lambda _: self.remove(self._at(self.program)))
         self.buttons["up"].on_click(lambda _: self.move(self._at(self.program), -1))
@@ -105,6 +108,13 @@ class ParsonsProblem(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
     @staticmethod
     def _at(chooser: ipywidgets.Select) -> str | None:
         return None if chooser.index is None else chooser.options[chooser.index][1]
+
+    @staticmethod
+    def _choose_next(chooser: ipywidgets.Select) -> None:
+        """Choose the line below, and after the last one the first."""
+        if chooser.options:
+            here = -1 if chooser.index is None else chooser.index
+            chooser.index = (here + 1) % len(chooser.options)
 
     def _show(self, line: str | None = None) -> None:
         left = self.left
