@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import ipywidgets
 import torch
 
-from dlkit.lab.explorer import WIDE, slider
+from dlkit.lab.choice import choice
+from dlkit.lab.explorer import slider
 from dlkit.lab.live_system import LiveWidget
 from dlkit.live import Drive, LiveDigits, LiveDriving, train_recogniser
 from dlkit.plots.driving import live_driving
@@ -83,9 +83,7 @@ class LiveDrivingWidget(LiveWidget[LiveDriving]):
         self._drive = drive
         self.tolerance = slider("tolerance, ms", 60, 10, 120, 5)
         self.planning = slider("planning, ms", 10, 0, 100, 5)
-        self.policy = ipywidgets.Dropdown(
-            options=POLICIES, value="drop_oldest", description="policy", style=WIDE
-        )
+        self.policy = choice(POLICIES, value="drop_oldest", description="policy")
         super().__init__([self.tolerance, self.planning, self.policy], longest)
 
     def settings(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipywidgets
 
+from dlkit.lab.choice import choice
 from dlkit.lab.explorer import WIDE, Explorer, slider
 from dlkit.plots.sharding import sharding_map
 from dlkit.plots.style import Picture
@@ -51,9 +52,7 @@ class ShardingExplorer(Explorer):
                     name: ipywidgets.Checkbox(value=value, description=name, style=WIDE)
                     for name, value in boxes.items()
                 },
-                "colour": ipywidgets.Dropdown(
-                    options=("class", "sample"), value="class", description="colour by", style=WIDE
-                ),
+                "colour": choice(("class", "sample"), description="colour by"),
             }
         )
 

@@ -43,7 +43,7 @@ print("topics:", sorted({card.topic for card in before.cards}))
 print("the post-test asks the same:", set(before.cards) == set(after.cards))
 
 # %% [markdown]
-# **Investigate.** Choose with the arrow keys, press the button with space. After each answer you
+# **Investigate.** The tab key goes from choice to choice, space takes one. After each answer you
 # see why it is right or wrong, and most cards can run the code that proves it. Do not skip that:
 # an answer that you saw run stays longer than one that you read.
 #

@@ -85,7 +85,7 @@ class Played:
             self.press("Show the answer")
             self.press("good")
         else:
-            field = self.cell.locator("input[type=radio], textarea").first
+            field = self.cell.locator(".dlkit-choice button, textarea").first
             field.focus()
             self.page.keyboard.press("Space")
             self.press("Answer")

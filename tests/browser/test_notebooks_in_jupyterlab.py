@@ -167,6 +167,27 @@ def test_the_sharding_widget_answers_to_the_keyboard(ran):
     assert all(len(picture) > BLANK_PICTURE_BYTES for picture in pictures)
 
 
+@only("12_interview_questions")
+def test_cards_are_answered_by_keyboard(ran):
+    page = ran.page
+    cells = page.locator(".jp-Cell").count()
+    cell = page.locator(".jp-CodeCell", has=page.get_by_text("card 1 of", exact=False)).first
+    cell.scroll_into_view_if_needed()
+    choices = cell.locator(".dlkit-choice button")
+    choices.first.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert choices.nth(1).get_attribute("class").split().count("mod-active") == 1
+    if folder := os.environ.get("DLKIT_SCREENSHOTS"):
+        cell.screenshot(path=f"{folder}/card.png")
+    for _ in range(choices.count() - 1):
+        page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.innerText") == "Answer"
+    page.keyboard.press("Space")
+    cell.get_by_text("; right").or_(cell.get_by_text("; wrong")).wait_for()
+    assert page.locator(".jp-Cell").count() == cells, "the notebook took none of the keys"
+
+
 class Parsons:
     """The Parsons problem of a notebook, and what a learner does in it with the keyboard alone."""
 

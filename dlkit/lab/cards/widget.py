@@ -9,6 +9,7 @@ import ipywidgets
 
 from dlkit.lab.cards.deck import RATINGS, Deck
 from dlkit.lab.cards.quiz import Quiz
+from dlkit.lab.choice import answers
 from dlkit.lab.exercises.task import to_html
 from dlkit.plots.style import as_image
 
@@ -37,7 +38,7 @@ class CardsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no a
         self.state = ""
         self.text = ipywidgets.HTML()
         self.question = ipywidgets.HTML(layout=_WIDE)
-        self.choices = ipywidgets.RadioButtons(layout=ipywidgets.Layout(width="max-content"))
+        self.choice_style, self.choices = answers()
         self.prediction = ipywidgets.Textarea(
             placeholder="what the code prints", layout=_WIDE, rows=3
         )
@@ -69,7 +70,7 @@ class CardsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no a
         self.choices.index = None
         self.prediction.value = ""
         parts = {
-            "choice": [self.choices, self.submit],
+            "choice": [self.choice_style, self.choices, self.submit],
             "predict": [self.prediction, self.submit],
             "recall": [self.reveal],
         }
@@ -90,7 +91,8 @@ class CardsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no a
         answer = self.choices.index if self.card.form == "choice" else self.prediction.value
         if answer is None:
             self.feedback.value = "<p>Choose an answer first.</p>"
-            self.children = [*self.children[:4], self.feedback]
+            if self.feedback not in self.children:
+                self.children = [*self.children, self.feedback]
             return
         self._answered(answer)
 

@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets
 
 from dlkit.lab.cards import load
+from dlkit.lab.choice import answers
 from dlkit.lab.exercises import find
 from dlkit.lab.exercises.task import to_html
 from dlkit.lab.interview import report
@@ -29,7 +30,7 @@ class AnswerFields(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
     def __init__(self, language: str) -> None:
         self._language = language
         self.question, self.feedback = ipywidgets.HTML(layout=WIDE), ipywidgets.HTML(layout=WIDE)
-        self.choices = ipywidgets.RadioButtons(layout=ipywidgets.Layout(width="max-content"))
+        self.choice_style, self.choices = answers()
         self.words = ipywidgets.Textarea(layout=WIDE, rows=4, continuous_update=False)
         self.code = ipywidgets.Textarea(layout=WIDE, rows=LINES, continuous_update=False)
         self.code.add_class("dlkit-code")
@@ -57,12 +58,12 @@ class AnswerFields(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         if question.kind == "coding":
             return [self.code_style, self.code, run]
         if question.kind == "bug-hunt":
-            return [self.choices, answer, self.code_style, self.code, run]
+            return [self.choice_style, self.choices, answer, self.code_style, self.code, run]
         form = "recall"
         if question.kind == "card":
             form = load(self._language)[question.name].form
         if form == "choice":
-            return [self.choices, answer]
+            return [self.choice_style, self.choices, answer]
         key = "prints" if form == "predict" else "own"
         self.words.placeholder = texts(self._language)["widget"][key]
         return [self.words, answer if form == "predict" else buttons["reveal"]]

@@ -17,6 +17,7 @@ import ipywidgets
 
 from dlkit.lab.cards import load
 from dlkit.lab.cards.deck import RATINGS
+from dlkit.lab.choice import choice
 from dlkit.lab.exercises.progress import Progress
 from dlkit.lab.exercises.task import to_html
 from dlkit.lab.interview import report
@@ -74,8 +75,8 @@ class MockInterview(AnswerFields):
     def _make_settings(self) -> None:
         say = self._say
         self.text, self.clock_text = ipywidgets.HTML(), ipywidgets.HTML()
-        self.minutes = ipywidgets.Dropdown(options=LENGTHS, description=say["minutes"])
-        self.level = ipywidgets.Dropdown(options=LEVELS, value=2, description=say["level"])
+        self.minutes = choice(LENGTHS, description=say["minutes"])
+        self.level = choice(LEVELS, value=2, description=say["level"])
         self.about = ipywidgets.SelectMultiple(
             options=subjects(), rows=len(subjects()), description=say["subjects"]
         )
