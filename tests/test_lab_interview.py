@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 
+import ipywidgets
 import pytest
 
 from dlkit.lab.cards import load
@@ -654,7 +655,7 @@ def buttons(widget):
     while waiting:
         child = waiting.pop(0)
         waiting[:0] = getattr(child, "children", ())
-        if hasattr(child, "button_style") and hasattr(child, "icon"):
+        if isinstance(child, ipywidgets.Button):
             found.append(child.description)
     return found
 

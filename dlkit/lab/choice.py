@@ -1,4 +1,4 @@
-"""Choosing one of several by mouse, or by the tab key and space.
+"""Choosing one or some of several by mouse, or by the tab key and space.
 
 In JupyterLab the arrow keys and the letters belong to the notebook as long as no text is edited:
 pressed on a radio button or in a list, they move on to another cell or insert one. Buttons need
@@ -45,3 +45,39 @@ def answers() -> tuple[ipywidgets.HTML, ipywidgets.ToggleButtons]:
         >>> buttons.options, buttons.index = ["yes, always", "never"], None
     """
     return ipywidgets.HTML(STYLE), ipywidgets.ToggleButtons().add_class("dlkit-choice")
+
+
+class Several(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has no annotations
+    """Buttons of which any number may be pressed.
+
+    Args:
+        options: their texts.
+        description: what they are about, above them.
+
+    Attributes:
+        value: the texts of those that are pressed, which may be set.
+
+    Example:
+        >>> subjects = Several(("loader", "workers", "storage"), "subjects")
+        >>> subjects.buttons["workers"].value = True
+        >>> subjects.value
+        ('workers',)
+    """
+
+    def __init__(self, options: Sequence[str], description: str) -> None:
+        self.buttons = {
+            text: ipywidgets.ToggleButton(description=text, layout={"width": "auto"})
+            for text in options
+        }
+        label = ipywidgets.Label(description, layout={"width": "100%"})
+        super().__init__([label, *self.buttons.values()], layout={"flex_flow": "row wrap"})
+
+    @property
+    def value(self) -> tuple[str, ...]:
+        """The texts of the buttons that are pressed, in the order of the options."""
+        return tuple(text for text, button in self.buttons.items() if button.value)
+
+    @value.setter
+    def value(self, pressed: Sequence[str]) -> None:
+        for text, button in self.buttons.items():
+            button.value = text in pressed

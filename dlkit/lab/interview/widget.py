@@ -17,7 +17,7 @@ import ipywidgets
 
 from dlkit.lab.cards import load
 from dlkit.lab.cards.deck import RATINGS
-from dlkit.lab.choice import choice
+from dlkit.lab.choice import Several, choice
 from dlkit.lab.exercises.progress import Progress
 from dlkit.lab.exercises.task import to_html
 from dlkit.lab.interview import report
@@ -77,9 +77,7 @@ class MockInterview(AnswerFields):
         self.text, self.clock_text = ipywidgets.HTML(), ipywidgets.HTML()
         self.minutes = choice(LENGTHS, description=say["minutes"])
         self.level = choice(LEVELS, value=2, description=say["level"])
-        self.about = ipywidgets.SelectMultiple(
-            options=subjects(), rows=len(subjects()), description=say["subjects"]
-        )
+        self.about = Several(subjects(), say["subjects"])
 
     def _make_buttons(self) -> None:
         acts = {
