@@ -42,6 +42,7 @@ def table(rounds: int, quick: bool, folder: str) -> dict[str, Callable[[], list[
         "cheap-128": fresh("cheap_samples", batch_size=128),
         "in-memory": fresh("in_memory"),
         "jpeg": fresh("jpegs", folder=folder),
+        "jpeg-cpu": fresh("jpeg_cpu", folder=folder),
         "jpeg-memory-fork": partial(jpeg_memory, rounds, "fork", folder),
         "jpeg-memory-spawn": partial(jpeg_memory, rounds, "spawn", folder),
         "jpeg-memory-forkserver": partial(jpeg_memory, rounds, "forkserver", folder),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -134,6 +135,31 @@ def jpegs(folder: str, rounds: int, quick: bool) -> list[Row]:
         rounds=rounds,
         bars={THREADS: 1.35, PROCESSES: 1.1},
         seconds=0 if quick else SECONDS,
+    )
+
+
+def jpeg_cpu(folder: str, rounds: int, quick: bool) -> list[Row]:
+    """Compare the CPU time of a pass over these files, which bounds what speed can gain."""
+    dataset = samples.JpegFiles(folder)
+
+    def cpu_of_a_pass(loader: Any) -> float:
+        before = processes.cpu_seconds()
+        for _ in loader:
+            pass
+        return processes.cpu_seconds() - before
+
+    loaders = {
+        name: make_loader(name, dataset, batch_size=32, persistent_workers=True)
+        for name in (TORCH, PROCESSES, THREADS)
+    }
+    for loader in loaders.values():
+        cpu_of_a_pass(loader)  # starts the workers, which stay
+    candidates = {name: partial(cpu_of_a_pass, loader) for name, loader in loaders.items()}
+    return ratios(
+        f"{len(dataset):,} JPEGs, batch 32: CPU of all processes",
+        take_turns(candidates, rounds),
+        unit="seconds",
+        at_most=True,
     )
 
 
