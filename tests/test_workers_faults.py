@@ -618,6 +618,9 @@ import os, sys, time
 import multiprocessing.process
 import torch, dlkit
 
+def say(*pids):
+    os.write(1, f"{' '.join(map(str, pids))}\\n".encode())  # whole, whoever else writes
+
 class Slow:
     def __len__(self):
         return 100
@@ -634,7 +637,7 @@ class Nested(Slow):
     def __getitem__(self, index):
         inner = iter(dlkit.DataLoader(Quick(), 2, num_workers=2, prefetch_factor=1))
         next(inner)
-        print(os.getpid(), *(p.pid for p in multiprocessing.process.active_children()), flush=True)
+        say(os.getpid(), *(p.pid for p in multiprocessing.process.active_children()))
         time.sleep(1000)
 
 if __name__ == "__main__":
@@ -646,8 +649,7 @@ if __name__ == "__main__":
         loaders.append(iter(dlkit.DataLoader(Quick(), 2, **arguments)))
     if how != "nested":
         kept = [next(loader) for loader in loaders]
-    pids = [p.pid for p in multiprocessing.process.active_children()]
-    print(*pids, flush=True)
+    say(*(p.pid for p in multiprocessing.process.active_children()))
     time.sleep(1000)
 """
 
@@ -668,12 +670,15 @@ def test_no_worker_and_no_segment_outlives_a_main_process_that_is_killed(
     before = set(os.listdir("/dev/shm"))
     command = [sys.executable, str(script), how, method]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as main:
-        lines = [main.stdout.readline() for _ in range(3 if how == "nested" else 1)]
-        pids = {int(word) for line in lines for word in line.split()}
-        assert len(pids) == {"two": 4, "nested": 6}.get(how, 2)
-        assert all(runs(pid) for pid in pids)
-        main.send_signal(sent)
-        assert main.wait() == -sent
+        try:
+            lines = [main.stdout.readline() for _ in range(3 if how == "nested" else 1)]
+            pids = {int(word) for line in lines for word in line.split()}
+            assert len(pids) == {"two": 4, "nested": 6}.get(how, 2)
+            assert all(runs(pid) for pid in pids)
+            main.send_signal(sent)
+            assert main.wait() == -sent
+        finally:
+            main.kill()  # it would sleep on after a failure, and be waited for
     eventually(lambda: not any(runs(pid) for pid in pids), "the end of the workers")
     more = set(os.listdir("/dev/shm")) - before
     assert not [name for name in more if "dlkit" in name]
