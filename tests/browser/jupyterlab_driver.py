@@ -11,7 +11,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from dlkit.lab.text import ROOT
 
@@ -52,8 +55,28 @@ EXECUTE = """async code => {
 RUN_ALL = "async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')"
 
 
-def find_chromium():
-    return next(filter(None, map(shutil.which, CHROMIUM)), None)
+EXECUTABLE = next(filter(None, map(shutil.which, CHROMIUM)), None)
+MARKS = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        EXECUTABLE is None and not os.environ.get("CI"),
+        reason="no Chromium found (Debian: apt-get install chromium)",
+    ),
+]
+
+
+@contextmanager
+def launched():
+    """A Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
+    assert EXECUTABLE, "CI must have a Chromium: without one these tests would prove nothing"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=EXECUTABLE, args=list(CHROMIUM_OPTIONS)
+        )
+        yield chromium
+        chromium.close()
 
 
 class Server:

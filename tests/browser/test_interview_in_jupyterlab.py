@@ -9,7 +9,6 @@ from pathlib import Path
 import jupyterlab_driver as lab
 import pytest
 
-CHROMIUM = lab.find_chromium()
 NOTEBOOK = "12_interview_questions"
 MOST_QUESTIONS = 12
 # An answer changes several widgets, one message each: it is there when nothing changes any more.
@@ -23,32 +22,19 @@ SETTLED = """async ([node, before]) => {
   }
 }"""
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None and not os.environ.get("CI"),
-        reason="no Chromium found (Debian: apt-get install chromium)",
-    ),
-]
+pytestmark = lab.MARKS
 
 
 @pytest.fixture
 def page(tmp_path):
-    from playwright.sync_api import sync_playwright
-
-    assert CHROMIUM, "CI must have a Chromium: without one this test would prove nothing"
     server = lab.Server(tmp_path)
     try:
-        with sync_playwright() as playwright:
-            chromium = playwright.chromium.launch(
-                executable_path=CHROMIUM, args=list(lab.CHROMIUM_OPTIONS)
-            )
+        with lab.launched() as chromium:
             opened = lab.NotebookPage(
                 chromium.new_page(viewport={"width": 1280, "height": 1400}), server, NOTEBOOK
             )
             yield opened
             server.end_kernels()
-            chromium.close()
     finally:
         server.close()
 

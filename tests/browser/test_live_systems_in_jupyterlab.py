@@ -11,7 +11,6 @@ import jupyterlab_driver as lab
 import nbformat
 import pytest
 
-CHROMIUM = lab.find_chromium()
 BLANK_PICTURE_BYTES = 3000
 NOTEBOOK = "live"
 CELLS = (
@@ -21,20 +20,11 @@ CELLS = (
 )
 SECONDS = 60_000  # milliseconds after which a wait has failed
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None and not os.environ.get("CI"),
-        reason="no Chromium found (Debian: apt-get install chromium)",
-    ),
-]
+pytestmark = lab.MARKS
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    from playwright.sync_api import sync_playwright
-
-    assert CHROMIUM, "CI must have a Chromium: without one this test would prove nothing"
     server = lab.Server(tmp_path_factory.mktemp("jupyterlab"))
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
     # Without a kernel's name, JupyterLab asks for one and waits.
@@ -42,10 +32,7 @@ def page(tmp_path_factory):
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, server.folder / "root" / "notebooks" / f"{NOTEBOOK}.ipynb")
     try:
-        with sync_playwright() as playwright:
-            chromium = playwright.chromium.launch(
-                executable_path=CHROMIUM, args=list(lab.CHROMIUM_OPTIONS)
-            )
+        with lab.launched() as chromium:
             opened = lab.NotebookPage(
                 chromium.new_page(viewport={"width": 1280, "height": 1400}), server, NOTEBOOK
             )
@@ -53,7 +40,6 @@ def page(tmp_path_factory):
             assert opened.errors() == []
             yield opened
             server.end_kernels()
-            chromium.close()
     finally:
         server.close()
 

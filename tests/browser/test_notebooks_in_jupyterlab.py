@@ -11,17 +11,10 @@ import pytest
 from dlkit.lab.exercises.parsons import find
 from dlkit.lab.text import ROOT, read_notebook
 
-CHROMIUM = lab.find_chromium()
 BLANK_PICTURE_BYTES = 3000
 NAMES = sorted(path.stem for path in ROOT.glob("[0-9][0-9]_*.ipynb"))
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None and not os.environ.get("CI"),
-        reason="no Chromium found (Debian: apt-get install chromium)",
-    ),
-]
+pytestmark = lab.MARKS
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +26,8 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    assert CHROMIUM, "CI must have a Chromium: without one these tests would prove nothing"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=list(lab.CHROMIUM_OPTIONS)
-        )
+    with lab.launched() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module", params=NAMES)
