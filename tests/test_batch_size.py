@@ -1,8 +1,11 @@
 """A batch size that changes: same samples in the same order, resumable, alike on all ranks."""
 
+import ast
 import copy
 import os
+import re
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -250,6 +253,11 @@ def answer_of_child(work):
         return answer.read()
 
 
+def address_space(field):
+    """Bytes of this process's addresses: `VmSize` now, `VmPeak` at most since it was forked."""
+    return 1024 * int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
 def test_a_host_that_may_take_so_many_bytes_has_room_for_so_many_samples():
     megabyte, tried = 1 << 20, []
 
@@ -258,9 +266,13 @@ def test_a_host_that_may_take_so_many_bytes_has_room_for_so_many_samples():
         return torch.zeros(samples, megabyte, dtype=torch.uint8)
 
     def work():
-        return largest_batch_size(step, largest=1000, host_bytes=100 * megabyte)
+        before = address_space("VmSize")
+        found = largest_batch_size(step, largest=1000, host_bytes=100 * megabyte)
+        return found, address_space("VmPeak") - before
 
-    assert 64 <= int(answer_of_child(work)) <= 100
+    found, taken = ast.literal_eval(answer_of_child(work))
+    assert 64 <= found < 1000
+    assert taken <= 100 * megabyte  # more samples fit where freed memory is used again
 
 
 def test_the_limit_of_the_host_ends_with_the_probe():

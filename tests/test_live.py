@@ -84,6 +84,16 @@ def test_a_system_runs_once():
         system.start()
 
 
+def test_a_system_may_be_stopped_before_its_thread_has_asked_for_a_batch():
+    class Late(LiveDigits):
+        def prepare_thread(self):
+            self.pipeline.stop()
+
+    with Late(constant) as system:
+        assert system.wait(WAIT)
+    assert system.answered == 0
+
+
 @pytest.mark.parametrize("options", [{"rate": 0}, {"objective": -1}, {"policy": "none"}])
 def test_a_system_refuses_what_it_cannot_hold(options):
     with pytest.raises(ValueError, match=next(iter(options))):
