@@ -165,6 +165,7 @@ def ride_dashboard(drive: Drive) -> Dashboard[RideMoment]:
                     Line(lambda moment: max(gap(moment.seconds), 0.0), MUTED),
                     Line(lambda moment: moment.gap, colour(0), options=DOTS),
                 ],
+                top=60,
             ),
             Panel(
                 "ms behind the road; dotted: waiting for sensors",
