@@ -189,7 +189,7 @@ def ride_dashboard(drive: Drive) -> Dashboard[RideMoment]:
         ],
         caption=_ride_in_words,
         seconds=lambda moment, _last: moment.seconds,
-        scale=(0, drive.seconds),
+        scale=(0, drive.seconds + 1.0),  # the last answers come after its end
         xlabel="seconds of the road",
     )
     if (begins := danger()) < drive.seconds:
