@@ -137,11 +137,13 @@ class _Run:
         self.sizes.append(samples_in(batch))
         self.nbytes.append(count_bytes(batch))
         self.tensors = max(self.tensors, tensors_in(batch))
+        if self.step is not None:
+            self._compute(self.step, batch)
         self.taken += 1
-        if self.step is None:
-            return
+
+    def _compute(self, step: Callable[[Any], Any], batch: Any) -> None:
         start, cpu = clock(), time.process_time()
-        self.step(batch)
+        step(batch)
         if torch.accelerator.is_available():
             torch.accelerator.synchronize()  # else the next wait would pay for this step
         self.cpu += time.process_time() - cpu

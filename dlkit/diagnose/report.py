@@ -91,7 +91,7 @@ def page(profile: Profile, title: str) -> str:
     pictures = [profiling.timeline(profile.records), profiling.stage_bars(profile.stages)]
     curve = [profile.predict(num_workers=count, batches=48) for count in _counts(profile)]
     here = {profile.loader.num_workers: profile.samples_per_second}
-    pictures.append(prediction.throughput({"other workers": curve}, {"other workers": here}))
+    pictures.append(prediction.throughput({"this loader": curve}, {"this loader": here}))
     if profile.has_step:
         pictures.append(profiling.wait_share(profile.records))
     fetch = {stage: profile.times(stage) for stage in ("fetch", "collate", "wait")}
