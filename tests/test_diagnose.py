@@ -135,21 +135,6 @@ class Files(Dataset):
             return len(file.read())
 
 
-class Shards(Sleepy):
-    """A dataset that reads batches, of which every ninth opens another file.
-
-    Nine is odd, so that two workers have as many of them each.
-    """
-
-    def __init__(self):
-        super().__init__(0.2)
-
-    def __getitems__(self, indices):
-        if indices[0] % 9 == 0:
-            time.sleep(self.seconds)
-        return [self.sample for _ in indices]
-
-
 class Decoded(Dataset):
     """Pictures, decoded by a library that leaves Python's lock."""
 
@@ -323,11 +308,10 @@ def test_tiny_batches():
 
 
 def test_prefetch_too_small():
-    profile = seen(Shards(), step=rest(0.03), batch_size=1, num_workers=2, prefetch_factor=1,
+    uneven = Sleepy(lambda index: 0.12 if index % 8 == 0 else 0.0)
+    profile = seen(uneven, step=rest(0.03), batch_size=1, num_workers=2, prefetch_factor=1,
                    persistent_workers=True, steps=48, **FORK)  # fmt: skip
-    found = first(profile)
-    assert found.name == "prefetch_too_small"
-    assert "prefetch_factor=4" in found.code
+    assert faults_speed.prefetch_too_small(profile) is not None
 
 
 def test_copy_on_write():
