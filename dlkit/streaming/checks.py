@@ -4,6 +4,7 @@ Messages name the argument, what it was, and what is accepted, as everywhere in 
 """
 
 import math
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -84,4 +85,4 @@ def check_stamp(stream: str, stamp: Any) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return hasattr(value, "__float__") and not isinstance(value, bool)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
