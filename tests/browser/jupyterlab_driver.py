@@ -226,7 +226,8 @@ class NotebookPage:
             ".forEach(element => { element.scrollTop = 0; })"
         )
         self.page.wait_for_function(
-            "() => [...document.images].every(image => image.complete && image.naturalWidth > 0)"
+            "() => [...document.images].filter(image => image.offsetParent)"
+            ".every(image => image.complete && image.naturalWidth > 0)"
         )
         self.page.locator(".jp-NotebookPanel-notebook").first.screenshot(
             path=Path(folder) / f"{self.name}.png"

@@ -15,7 +15,7 @@ BLANK_PICTURE_BYTES = 3000
 NOTEBOOK = "live"
 CELLS = (
     "from dlkit.lab import LiveDigitsWidget, LiveDrivingWidget\nLiveDigitsWidget(rate=200)",
-    "LiveDrivingWidget()",
+    "LiveDrivingWidget(max_wait=None)",  # no sensor is silent, however busy the machine is
     "print('still', 'here')",
 )
 SECONDS = 60_000  # milliseconds after which a wait has failed
@@ -116,8 +116,8 @@ def test_a_drive_is_followed_live_while_its_tolerance_is_changed_by_keyboard(pag
     assert drive.text().startswith("not started, tolerance 60 ms, planning 10 ms")
     drive.button("Start")
     text = drive.wait_for(r"answering for second")
-    (unmatched,) = numbers(r"(\d+) frames in no sample", text)
-    assert unmatched < 10
+    second, unmatched = numbers(r"second ([\d.]+): .* (\d+) frames in no sample", text)
+    assert unmatched <= 2 + 0.1 * 30 * second
     drive.shoot("drive_begin")
     first = drive.picture()
     for _ in range(10):
