@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlkit.batch_size.noise import GradientNoiseScale
 from dlkit.batch_size.probe import largest_batch_size
-from dlkit.checks import check_positive_int
+from dlkit.checks import check_positive_int, is_real
 
 if TYPE_CHECKING:
     from dlkit.trainer.history import Row
@@ -120,7 +120,7 @@ class PlateauSchedule(BatchSizeSchedule):
             check_positive_int(name, value)
         if factor < 2:
             raise ValueError(f"factor must be 2 or more, but got {factor!r}")
-        if not min_delta >= 0:
+        if not is_real(min_delta) or not min_delta >= 0:
             raise ValueError(f"min_delta must be 0 or more, but got {min_delta!r}")
         self.monitor, self.factor, self.patience = monitor, factor, patience
         self.min_delta, self.largest = min_delta, largest
@@ -187,7 +187,7 @@ class NoiseScaleSchedule(BatchSizeSchedule):
         if largest < smallest:
             raise ValueError(f"largest must be {smallest} or more, but got {largest}")
         self.smallest, self.largest, self.every = smallest, largest, every
-        self.scale = scale or GradientNoiseScale()
+        self.scale = GradientNoiseScale() if scale is None else scale
         self.steps = 0
 
     def wanted(self, noise_scale: float) -> int:

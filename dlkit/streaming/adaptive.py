@@ -75,6 +75,9 @@ class Adaptive:
         size: the largest batch that now is planned.
         delay: seconds that a batch now may wait to fill.
 
+    Raises:
+        ValueError: if there is no such size, delay or share.
+
     Example:
         >>> sizing = Adaptive(objective=0.1, max_batch=64)
         >>> sizing.size  # nothing is known yet
