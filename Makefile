@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS := >=3.11,<3.15
-EXTRAS := lab,storage,test,bench
+EXTRAS := lab,storage,test,bench,site
 
 # What may be given: make lab PORT=8899 NO_BROWSER=1, make env TORCH=cpu PY=3.12, make test ARGS="-k shuffle"
 PORT ?=
@@ -14,10 +14,10 @@ PY ?=
 JOBS ?= 2
 ARGS ?=
 BENCH ?= loader
-TESTS ?= dlkit tests $(wildcard notebooks/*.ipynb)
+TESTS ?= dlkit docs tests $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab env test check notebooks bench requirements format clean
+.PHONY: help lab env test check notebooks site bench requirements format clean
 MAKEFLAGS += --no-print-directory
 
 help: ## this list
@@ -95,6 +95,9 @@ format: env ## put the source into its format and mend what the linter can
 
 notebooks: env ## run notebooks/text/*.py into notebooks/*.ipynb
 	@$(BIN)/python -m dlkit.lab.build $(ARGS)
+
+site: env ## pages, slides and lesson plans in build/site, which need no network (ARGS="--only 01")
+	@$(BIN)/python -m docs.build $(ARGS)
 
 bench: env ## measure the loader against PyTorch's (BENCH=workers, BENCH=soak)
 	@$(BIN)/python -m benchmarks.$(BENCH) $(ARGS)

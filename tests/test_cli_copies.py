@@ -2,15 +2,12 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 
-import dlkit
 from dlkit.cli import copies, lab, lab_check, main
 from dlkit.cli.copies import MEMORY, bring_copies, find_notebooks, reset_copy
 
@@ -187,42 +184,3 @@ def test_the_check_runs_every_notebook_and_says_which_fail_and_why(source, tmp_p
     assert "ZeroDivisionError" in printed
     assert "2 of 3 notebooks run on this machine." in printed
     assert contents(source) == before
-
-
-def test_a_wheel_brings_the_notebooks(project, tmp_path):
-    hatch = shutil.which("uv", path=f"{os.environ['PATH']}:{project / '.uv' / 'bin'}")
-    if hatch is None:
-        pytest.skip("building a wheel needs uv")
-    built = subprocess.run(
-        [hatch, "build", "--wheel", "--quiet", "--out-dir", tmp_path, project],
-        capture_output=True,
-        text=True,
-    )
-    if "Failed to fetch" in built.stderr or "dns error" in built.stderr:
-        pytest.skip("building a wheel needs hatchling, which could not be fetched")
-    assert built.returncode == 0, built.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    ours = {path.as_posix() for path in copies.notebook_files(project / "notebooks")}
-    assert {f"dlkit/notebooks/{name}" for name in ours} <= names
-    assert "dlkit/cli/lab.py" in names
-    assert {name.split("/")[0] for name in names} - {"dlkit"} == {
-        f"dlkit-{dlkit.__version__}.dist-info"
-    }
-    assert not any(name.startswith("dlkit/notebooks/text") for name in names)
-    unpacked = tmp_path / "unpacked"
-    zipfile.ZipFile(wheel).extractall(unpacked)
-    report = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from pathlib import Path; import dlkit.cli.copies as c; "
-            "print(c.__file__); print(len(c.bring_copies(Path('mine')).copied))",
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(unpacked)},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    assert report == [str(unpacked / "dlkit" / "cli" / "copies.py"), str(len(ours))]

@@ -133,7 +133,7 @@ def test_the_first_run_makes_an_environment_and_installs_all_extras_byte_compile
     assert checkout.make().returncode == 0
     (made, installed) = checkout.calls()
     assert made[0] == "venv"
-    assert installed[-2:] == ["-e", ".[lab,storage,test,bench]"]
+    assert installed[-2:] == ["-e", ".[lab,storage,test,bench,site]"]
     assert "--compile-bytecode" in installed
     assert installed[installed.index("-c") + 1] == "requirements.txt"
 
