@@ -14,7 +14,11 @@ PY ?=
 JOBS ?= 2
 ARGS ?=
 BENCH ?= loader
-TESTS ?= dlkit tests $(wildcard notebooks/*.ipynb)
+TESTS ?= tests dlkit $(if $(CHROMIUM),,$(wildcard notebooks/*.ipynb))
+# Where there is one, tests/browser runs the notebooks in JupyterLab and compares what they give as
+# nbval does; elsewhere nbval runs them itself.
+CHROMIUM := $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,\
+  $(shell command -v $(name) 2>/dev/null)))
 
 .DEFAULT_GOAL := help
 .PHONY: help lab env test check notebooks bench requirements format clean
@@ -79,8 +83,10 @@ requirements: ## compile requirements.txt anew from pyproject.toml, for all syst
 
 # ---- checks ----------------------------------------------------------------------------------
 
+# Tests start thousands of processes. Where a machine forbids Python to keep what it has compiled, each
+# of them would compile dlkit anew.
 test: env check ## everything that CI runs: lint, types, tests, doctests, notebooks (ARGS="-k name")
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --doctest-modules \
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --doctest-modules \
 	  -p tests.notebooks.nbval_plugin --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg \
 	  $(TESTS) $(ARGS)
 

@@ -206,6 +206,7 @@ def test_a_wheel_brings_the_notebooks(project, tmp_path):
     ours = {path.as_posix() for path in copies.notebook_files(project / "notebooks")}
     assert {f"dlkit/notebooks/{name}" for name in ours} <= names
     assert "dlkit/cli/lab.py" in names
+    assert "dlkit/cli/jupyterlab/labextensions/dlkit/static/names.js" in names
     assert {name.split("/")[0] for name in names} - {"dlkit"} == {
         f"dlkit-{dlkit.__version__}.dist-info"
     }
