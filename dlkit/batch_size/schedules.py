@@ -18,14 +18,26 @@ if TYPE_CHECKING:
 
 
 class BatchSizeSchedule:
-    """Base class: a schedule says what the next batch size is, after a step or an epoch."""
+    """Base class: a schedule says what the next batch size is, after a step or an epoch.
+
+    Attributes:
+        ranks: how many ranks there are, each with a batch of that size; set in training.
+    """
+
+    ranks = 1
 
     def start(self, size: int) -> int:
         """Return the size for the first epoch, given what the sampler has."""
         return size
 
     def after_step(self, size: int, gradients: Any, samples: int) -> int:
-        """Return the size from here on, after a step with these gradients."""
+        """Return the size from here on, after a step with these gradients.
+
+        Args:
+            size: of the batches of this rank now.
+            gradients: of the parameters, over all ranks; None for one that has none.
+            samples: that the gradients are a mean over, of all ranks together.
+        """
         return size
 
     def after_epoch(self, size: int, row: "Row") -> int:
@@ -145,6 +157,8 @@ class PlateauSchedule(BatchSizeSchedule):
 class NoiseScaleSchedule(BatchSizeSchedule):
     """Batches as large as the gradient noise scale, which grows while the loss falls.
 
+    On several ranks it is their batches together that are as large; sizes are those of one rank.
+
     Args:
         smallest: batch size that is not gone below.
         largest: batch size that is not exceeded.
@@ -192,7 +206,7 @@ class NoiseScaleSchedule(BatchSizeSchedule):
         self.steps += 1
         if self.steps % self.every or not self.scale.pairs:
             return size
-        return self.wanted(self.scale.value)
+        return self.wanted(self.scale.value / self.ranks)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the estimate and the number of steps."""

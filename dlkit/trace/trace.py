@@ -126,7 +126,12 @@ class Trace:
 
     @property
     def dropped(self) -> int:
-        """How many spans were recorded, but had to go for newer ones."""
+        """How many spans had to go for newer ones, or came too fast for all of them to be noted.
+
+        The latter are of batches that the training loop fetches itself in less than 100
+        microseconds: from the 65th on, only groups of them are noted, which keeps the loss of
+        throughput below 2 %.
+        """
         return sum(count for _, count in self._read()) + sum(self._gone.values())
 
     def records(self) -> Records:
