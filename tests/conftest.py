@@ -41,6 +41,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Give it back, else libraries count what is frozen as leaked when the process ends."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def project() -> Path:
     """The project's folder."""
