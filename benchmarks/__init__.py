@@ -9,4 +9,5 @@ python -m benchmarks.sharding      a rank's share of 100 million indices: time a
 python -m benchmarks.soak          a long run with workers: nothing may grow
 python -m benchmarks.storage       storage formats, against their own libraries and other projects
 python -m benchmarks.streaming     live streams: rate, latency under load, memory, alignment
+python -m benchmarks.widgets       how long a widget takes to redraw after a step of a slider
 """
