@@ -1,8 +1,7 @@
 """The notebooks in JupyterLab in Chromium, without a network: they show what is stored, and run.
 
-What each cell gives is compared with what is stored as nbval compares it, so that where there is a
-Chromium nothing needs to run a notebook once more. Set DLKIT_SCREENSHOTS=whole to get a picture of
-every notebook after it has run, too.
+What each cell gives is compared with what is stored as nbval compares it. Set
+DLKIT_SCREENSHOTS=whole to get a picture of every notebook after it has run, too.
 """
 
 import os
