@@ -35,14 +35,20 @@ def server(tmp_path_factory, network):
 
 
 @pytest.fixture(scope="package")
-def chromium(network):
-    with lab.launched(network) as browser:
-        # All pages in one context: they share what was loaded of JupyterLab.
-        yield browser.new_context()
+def browser(network):
+    # One for all, because Playwright cannot be started twice in a thread.
+    with lab.launched(network) as chromium:
+        yield chromium
 
 
 @pytest.fixture(scope="package")
-def opened_notebook(server, chromium):
+def context(browser):
+    """Of all pages of JupyterLab, so that they share what was loaded of it."""
+    return browser.new_context()
+
+
+@pytest.fixture(scope="package")
+def opened_notebook(server, context):
     """Opens a notebook for the time of a `with`, at whose end it must have asked nobody outside."""
 
     @contextmanager
@@ -51,7 +57,7 @@ def opened_notebook(server, chromium):
             cells = [nbformat.v4.new_code_cell(source) for source in sources]
             made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
             nbformat.write(made, server.notebooks / f"{name}.ipynb")
-        page = chromium.new_page()
+        page = context.new_page()
         page.set_viewport_size({"width": 1280, "height": height})
         try:
             opened = lab.NotebookPage(page, server, name)
