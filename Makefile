@@ -14,7 +14,7 @@ PY ?=
 JOBS ?= 2
 ARGS ?=
 BENCH ?= loader
-TESTS ?= dlkit docs tests $(wildcard notebooks/*.ipynb)
+TESTS ?= tests dlkit docs $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
 .PHONY: help lab env test check notebooks site bench requirements format clean
@@ -79,8 +79,10 @@ requirements: ## compile requirements.txt anew from pyproject.toml, for all syst
 
 # ---- checks ----------------------------------------------------------------------------------
 
+# Tests start thousands of processes. Where a machine forbids Python to keep what it has compiled, each
+# of them would compile dlkit anew.
 test: env check ## everything that CI runs: lint, types, tests, doctests, notebooks (ARGS="-k name")
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --doctest-modules \
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --doctest-modules \
 	  -p tests.notebooks.nbval_plugin --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg \
 	  $(TESTS) $(ARGS)
 

@@ -5,8 +5,9 @@
     litdata                 StreamingDataset + StreamingDataLoader              optimized chunks
     Hugging Face datasets   load_from_disk().with_format("torch") + DataLoader  Arrow files
 
-None of them has to be installed; those that are not are named. All read in order, which is what
-their formats are made for.
+None of them has to be installed; those that are not are named. All four go together into an
+environment of their own, not into the project's: mosaicml-streaming 0.13 wants numpy below 2.2. All
+read in order, which is what their formats are made for.
 """
 
 import importlib.util
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils import data as torch_data
 
 from benchmarks.measure import one_pass
@@ -107,7 +109,16 @@ def litdata(samples: Samples) -> Pass:
     folder, count = str(samples.folder / f"{samples.name}.lit"), len(samples.pairs)
     litdata.optimize(_Pairs(samples), list(range(count)), folder, num_workers=1, chunk_bytes="64MB")
     dataset = litdata.StreamingDataset(folder, shuffle=False)
-    return _passes(litdata.StreamingDataLoader(dataset, batch_size=samples.batch_size), samples)
+    settings: dict[str, Any] = {"batch_size": samples.batch_size}
+    if samples.shape is None:
+        settings["collate_fn"] = _collate_views
+    return _passes(litdata.StreamingDataLoader(dataset, **settings), samples)
+
+
+def _collate_views(samples: Sequence[Any]) -> tuple[list[bytes], torch.Tensor]:
+    """Collate bytes that come as views of a chunk, which PyTorch takes for sequences of numbers."""
+    images, labels = zip(*samples, strict=True)
+    return [bytes(image) for image in images], torch.tensor(labels)
 
 
 def datasets(samples: Samples) -> Pass:

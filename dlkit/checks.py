@@ -1,5 +1,6 @@
 """Argument checks whose messages name the argument, what it was, and what is accepted."""
 
+import numbers
 from collections.abc import Sized
 from typing import Any
 
@@ -17,6 +18,16 @@ def check_positive_int(name: str, value: Any) -> None:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
         raise ValueError(f"{name} must be a positive integer, but got {value!r}")
+
+
+def is_real(value: Any) -> bool:
+    """Whether `value` is a real number (a bool is not, nor is a tensor or an array).
+
+    Example:
+        >>> is_real(0.5), is_real(True), is_real(torch.zeros(2))
+        (True, False, False)
+    """
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_bool(name: str, value: Any, error: type[Exception] = ValueError) -> None:

@@ -76,6 +76,9 @@ class TracedIterator(EpochIterator[Batch]):
         saved: the state of an `Epoch` to continue.
         recorder: notes the spans of the thread that iterates.
         chain: where a row for each batch goes.
+
+    Attributes:
+        number: of the newest batch in its pass; -1 before the first.
     """
 
     _delivery: TracedDelivery
@@ -89,7 +92,7 @@ class TracedIterator(EpochIterator[Batch]):
     ) -> None:
         self._chain = chain
         self._first = recorder.epoch  # the key of batch 0
-        self._number = -1  # of the newest batch
+        self.number = -1
         ahead = loader.device is not None
         delivery = TracedAhead(recorder) if ahead else TracedDelivery()
         super().__init__(loader, saved, recorder, delivery)
@@ -104,7 +107,7 @@ class TracedIterator(EpochIterator[Batch]):
             raise
         delivery = self._delivery
         newest = delivery.newest
-        self._number = number = self._number + 1 if newest is None else newest.number
+        self.number = number = self.number + 1 if newest is None else newest.number
         chain.extend((next(chain.numbers), self._first + number, asked, delivery.given, clock()))
         return batch
 

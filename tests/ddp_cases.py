@@ -2,14 +2,21 @@
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import distributed, nn
 from torchmetrics.classification import MulticlassF1Score
 
 from dlkit import DataLoader, TensorDataset, ddp
-from dlkit.samplers import DistributedSampler
-from dlkit.trainer import Callback, Trainer
+from dlkit.batch_size import (
+    BatchSizeSchedule,
+    EpochSchedule,
+    MemorySchedule,
+    NoiseScaleSchedule,
+)
+from dlkit.samplers import DistributedSampler, ResizableBatchSampler
+from dlkit.trainer import BatchSizeScheduler, Callback, Trainer
 
 SAMPLES, HELD_OUT, EPOCHS = 50, 35, 3
 
@@ -20,10 +27,13 @@ def blobs(n: int, seed: int = 0) -> TensorDataset:
     return TensorDataset(torch.randn(n, 4, generator=generator) + labels[:, None], labels)
 
 
-def sharded(dataset, batch_size: int, *, shuffle: bool = True, pad: bool = False) -> DataLoader:
+def share(dataset, *, shuffle: bool = True, pad: bool = False) -> DistributedSampler:
     place = ddp.current()
-    sampler = DistributedSampler(dataset, place.world_size, place.rank, shuffle, seed=5, pad=pad)
-    return DataLoader(dataset, batch_size, sampler=sampler)
+    return DistributedSampler(dataset, place.world_size, place.rank, shuffle, seed=5, pad=pad)
+
+
+def sharded(dataset, batch_size: int, *, shuffle: bool = True, pad: bool = False) -> DataLoader:
+    return DataLoader(dataset, batch_size, sampler=share(dataset, shuffle=shuffle, pad=pad))
 
 
 def network(dropout: float = 0.0) -> nn.Module:
@@ -49,19 +59,28 @@ class Cut(Exception):  # noqa: N818  # it is no error
 
 
 def trained(
-    n: int = SAMPLES, batch_size: int = 4, *, accumulate: int = 1, autocast: str | None = None
+    n: int = SAMPLES,
+    batch_size: int = 4,
+    *,
+    accumulate: int = 1,
+    autocast: str | None = None,
+    schedule: BatchSizeSchedule | None = None,
 ) -> dict:
     """Train three epochs; return all that must not depend on the number of ranks."""
     data, held_out = blobs(n), blobs(HELD_OUT, seed=1)
-    seen = Seen()
+    seen, callbacks, loader = Seen(), [], sharded(data, batch_size)
+    if schedule is not None:
+        batches = ResizableBatchSampler(share(data), batch_size)
+        callbacks = [BatchSizeScheduler(batches, schedule, learning_rate="sqrt")]
+        loader = DataLoader(data, batch_sampler=batches)
     trainer = Trainer(
         network(), device="cpu", progress=False, seed=0, accumulate=accumulate,
-        autocast=autocast, callbacks=[seen],
+        autocast=autocast, callbacks=[seen, *callbacks],
         metrics=None if accumulate == 1 else {"f1": MulticlassF1Score(3)},
         optimizer=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
     )  # fmt: skip
     validation = sharded(held_out, 8, shuffle=False)
-    history = trainer.fit(sharded(data, batch_size), EPOCHS, validation)
+    history = trainer.fit(loader, EPOCHS, validation)
     return {
         "weights": [p.detach().clone() for p in trainer.model.parameters()],
         "momentum": [s["momentum_buffer"] for s in trainer.optimizer.state.values()],
@@ -72,11 +91,21 @@ def trained(
     }
 
 
+def by_epoch(world: int) -> EpochSchedule:
+    return EpochSchedule({2: 24 // world, 3: 6 // world})
+
+
+def by_noise(world: int) -> NoiseScaleSchedule:
+    return NoiseScaleSchedule(smallest=12 // world, largest=48 // world, every=3)
+
+
 def every_training() -> dict[str, dict]:
     """All runs that one world size is asked for, in one launch."""
     world = ddp.current().world_size
     return {
         "even": trained(48, 24 // (2 * world)),
+        "size by epoch": trained(SAMPLES, 12 // world, schedule=by_epoch(world)),
+        "size by noise": trained(SAMPLES, 12 // world, schedule=by_noise(world)),
         "uneven": trained(SAMPLES, 12 // world),
         "accumulated": trained(SAMPLES, 12 // world, accumulate=2),
         "fewer samples than ranks": trained(2, 4),
@@ -139,6 +168,9 @@ def every_answer() -> dict:
             lambda: Trainer(network(), device="cpu", progress=False).fit(DataLoader(blobs(9)), 1)
         ),
         "padded": padded_evaluation(),
+        "wishes": wished(rank),
+        "fits": fitting(rank),
+        "bar": type(ddp.progress(range(3), disable=True)).__name__,
         "gradients": by_pytorch_and_by_hand(rank),
     }
 
@@ -172,6 +204,40 @@ def joined(rank: int) -> list[tuple[int, float]]:
     sizes = [[], [4, 4], [4, 4, 2]][rank]
     batches = [(torch.full((size, 2), float(rank)), ["x"] * size) for size in sizes]
     return [(len(batch[0]), weight) for batch, weight in ddp.join(batches)]
+
+
+class Wish(BatchSizeSchedule):
+    """Wants one size, after any step."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def after_step(self, size, gradients, samples):
+        return self.size
+
+
+def wished(rank: int) -> list[int]:
+    """Sizes of batches where each rank has drawn another number of them and wants another size."""
+    sampler = ResizableBatchSampler(range(96), 8)
+    callback = BatchSizeScheduler(sampler, Wish(16 if rank else 24))
+    running = iter(sampler)
+    sizes = [len(next(running)) for _ in range(3 + rank)]
+    trainer = Trainer(network(), device="cpu", progress=False)
+    callback.on_step_end(trainer, SimpleNamespace(samples=8))
+    return sizes + [len(batch) for batch in running]
+
+
+def fitting(rank: int) -> tuple[int, int | None]:
+    """The batch size of a rank whose device has room for 20 samples, and 10 more for each rank."""
+
+    def step(samples: int) -> None:
+        if samples > 20 + 10 * rank:
+            raise MemoryError("out of memory")
+
+    sampler, schedule = ResizableBatchSampler(range(96), 8), MemorySchedule(step, share=1.0)
+    trainer = Trainer(network(), device="cpu", progress=False)
+    BatchSizeScheduler(sampler, schedule).on_epoch_start(trainer)
+    return sampler.batch_size, schedule.found
 
 
 def padded_evaluation() -> list[str]:

@@ -2,8 +2,9 @@
 
     python tests/elastic_run.py KIND FOLDER -- arguments of dlkit train
 
-KIND is "whole"; "kill", which kills rank 1 once, in the second epoch; or "slow", whose steps take a
-while, and which tells by a file in FOLDER that it has begun to train.
+KIND is "whole"; "kill", which kills rank 1 once, in the second epoch; or "slow", whose ranks wait
+for each other before their timeout begins to count, whose steps take a while, and which tells by a
+file in FOLDER that it has begun to train.
 """
 
 import os
@@ -30,6 +31,13 @@ def stripes(count: int) -> TensorDataset:
     return TensorDataset(images, labels)
 
 
+def await_all(folder: Path) -> None:
+    """Wait until every rank has been imported: one may take longer than the timeout of the test."""
+    (folder / f"here {os.environ['RANK']}").touch()
+    while not all((folder / f"here {r}").exists() for r in range(int(os.environ["WORLD_SIZE"]))):
+        time.sleep(0.01)
+
+
 def run(kind: str, folder: Path, arguments: list[str]) -> int:
     train_run.load_data = lambda name: (stripes(IMAGES), stripes(HELD_OUT))
     step = Trainer._train_step
@@ -47,6 +55,8 @@ def run(kind: str, folder: Path, arguments: list[str]) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Trainer._train_step = disturbed
+    if kind == "slow":
+        await_all(folder)
     return main(["train", *arguments])
 
 

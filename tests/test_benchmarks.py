@@ -474,3 +474,12 @@ def test_a_doubling_load_and_a_mixed_one_are_run_in_real_time(monkeypatch, tmp_p
     rows = streaming.load(1, quick=True, plot=tmp_path / "load.png")
     assert [row.bar for row in rows] == [1.0]
     assert (tmp_path / "load.png").stat().st_size > 3000
+
+
+def test_the_latency_of_a_watched_stream_is_compared_with_that_of_one_alone() -> None:
+    from benchmarks import live
+
+    rows = live.latency(lambda images: torch.zeros(len(images), 10), (100,), seconds=1, settling=0)
+    assert [row.candidate for row in rows] == ["alone", "watched"]
+    assert rows[0].bar is None
+    assert all(math.isfinite(row.median) and "seconds held" in row.note for row in rows)

@@ -125,6 +125,14 @@ def test_the_usual_port_gives_way_to_a_free_one_when_it_is_taken(taken_port, mon
     assert lab.is_free(chosen)
 
 
+def test_the_extension_for_screen_readers_is_there_and_of_this_version(tmp_path):
+    assert lab.EXTENSION in lab.server_command(tmp_path, 8888, open_browser=False)
+    folder = lab.JUPYTERLAB / "labextensions" / "dlkit"
+    about = json.loads((folder / "package.json").read_text())
+    assert about["version"] == dlkit.__version__
+    assert (folder / about["jupyterlab"]["_build"]["load"]).is_file()
+
+
 def test_the_token_is_not_on_the_command_line(monkeypatch, tmp_path):
     monkeypatch.setenv("JUPYTER_TOKEN", "secret")
     assert "secret" not in " ".join(lab.server_command(tmp_path, 8888, open_browser=False))

@@ -32,7 +32,8 @@ def test_a_users_loader_is_profiled_by_its_name(name, capsys, tmp_path):
     for word in LOADERS[name]:
         assert word in said
     text = page.read_text()
-    assert "data:image/png;base64," in text
+    assert text.count("data:image/png;base64,") == 5  # no step was given, so no waits for steps
+    assert not re.search(r"compute \d", said)  # nor anything computed
     assert not re.search(r'(src|href)="(?!data:)', text)  # nothing is loaded from elsewhere
     assert {event["ph"] for event in json.loads(trace.read_text())["traceEvents"]} == {"M", "X"}
 
@@ -77,6 +78,17 @@ def test_a_script_is_profiled_by_its_path(loader, capsys, tmp_path):
 def test_what_cannot_be_profiled_is_said(target, reason, capsys):
     assert main(["profile", target]) == 1
     assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--html", "--trace"])
+def test_a_full_disk_is_said_and_takes_nothing_of_the_findings(option, capsys, tmp_path):
+    script = tmp_path / "small.py"
+    script.write_text(SCRIPT.format(loader="train = DataLoader(data, batch_size=8)"))
+    assert main(["profile", str(script), "--steps", "3", option, "/dev/full"]) == 1
+    said = capsys.readouterr()
+    assert "No space left on device" in said.err
+    assert "samples/s" in said.out
+    assert "written to" not in said.out
 
 
 def test_names_of_a_hostile_dataset_are_escaped_in_the_page(tmp_path):

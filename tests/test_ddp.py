@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import ddp_cases as cases
 import psutil
@@ -24,6 +25,7 @@ from dlkit.ddp.meeting import meet
 from dlkit.ddp.same_data import digest
 
 RANKS = 3
+launching = sys.modules[ddp.launch.__module__]  # the function hides the module of its name
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +120,20 @@ def test_training_data_that_is_not_dealt_out_is_refused(answers):
 def test_evaluating_on_padded_shards_is_warned_of(answers):
     for (message,) in of_all(answers, "padded"):
         assert message.startswith("1 samples are evaluated twice")
+
+
+def test_a_batch_is_no_larger_than_fits_on_the_device_with_least_room(answers):
+    assert of_all(answers, "fits") == [(20, 20)] * RANKS
+
+
+def test_rank_0_alone_draws_a_progress_bar(answers):
+    first, *others = of_all(answers, "bar")
+    assert "tqdm" in first
+    assert others == ["range"] * (RANKS - 1)
+
+
+def test_all_ranks_change_the_batch_size_together_though_they_wish_differently(answers):
+    assert of_all(answers, "wishes") == [[8] * 5 + [24, 24, 8]] * RANKS
 
 
 # ---- a digest ---------------------------------------------------------------------------------
@@ -255,19 +271,31 @@ def test_what_a_rank_exits_with_is_its_failure():
         ddp.launch(fails_on_rank_1, lambda: sys.exit("enough"), world_size=2, timeout=120)
 
 
-def hang_here():
+def hang_here(say=lambda: None):
+    say()
     threading.Event().wait()
 
 
-def returns_but_for_rank_1():
+def returns_but_for_rank_1(file):
     if ddp.current().rank == 1:
-        hang_here()
+        hang_here(file.touch)
 
 
-def test_a_rank_that_hangs_is_named_with_the_place_where_it_is(nothing_left):
+def test_a_rank_that_hangs_is_named_with_the_place_where_it_is(nothing_left, monkeypatch, tmp_path):
+    listen, file, hours = launching._listen, tmp_path / "rank 1 hangs", 0.0
+
+    def listen_and_let_time_pass(ranks, until):
+        nonlocal hours
+        listen(ranks, until)
+        if any(rank.has_returned for rank in ranks) and file.exists():
+            hours = 7200.0
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + hours)
+    monkeypatch.setattr(launching, "_listen", listen_and_let_time_pass)
+    monkeypatch.setattr(launching, "time", clock)
     with pytest.raises(ddp.RankTimeoutError) as caught:
-        ddp.launch(returns_but_for_rank_1, world_size=2, timeout=15, device="cpu")
-    assert "rank 1 had not returned after 15 s, while rank 0 had" in str(caught.value)
+        ddp.launch(returns_but_for_rank_1, file, world_size=2, timeout=3600, device="cpu")
+    assert "rank 1 had not returned after 3600 s, while rank 0 had" in str(caught.value)
     assert "in hang_here" in caught.value.__notes__[0]
 
 
@@ -302,36 +330,36 @@ PARENT = """
         threading.Event().wait()
 
     if __name__ == "__main__":
-        ddp.launch(wait_for_ever, sys.argv[1], world_size=2, device="cpu")
+        for folder in sys.argv[1:]:
+            try:
+                ddp.launch(wait_for_ever, folder, world_size=2, device="cpu")
+            except KeyboardInterrupt:
+                print("interrupted", flush=True)
 """
 
 
-def started(script, folder):
-    """A process that launches two ranks, and the folder where these say that they are there."""
-    folder.mkdir()
-    parent = subprocess.Popen(
-        [sys.executable, script, folder], stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    return parent, folder
-
-
-def test_ranks_end_with_the_process_that_started_them(tmp_path):
+def test_ranks_end_with_the_launch_that_is_interrupted_and_with_the_process_that_is_killed(
+    tmp_path,
+):
     script = tmp_path / "parent.py"
     script.write_text(textwrap.dedent(PARENT))
-    numbers = (signal.SIGKILL, signal.SIGINT)
-    both = [started(script, tmp_path / number.name) for number in numbers]  # beside each other
-    for number, (parent, folder) in zip(numbers, both, strict=True):
+    numbers = (signal.SIGINT, signal.SIGKILL)
+    folders = [tmp_path / number.name for number in numbers]
+    for folder in folders:
+        folder.mkdir()
+    parent = subprocess.Popen(
+        [sys.executable, script, *folders], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    for number, folder in zip(numbers, folders, strict=True):
         while len(os.listdir(folder)) < 2:
             assert parent.poll() is None, parent.stderr.read()
             time.sleep(0.01)
         ranks = [psutil.Process(int(name)) for name in os.listdir(folder)]
         parent.send_signal(number)
         _, alive = psutil.wait_procs(ranks, timeout=60)
-        parent.wait(60)
         assert not alive
-        assert ("KeyboardInterrupt" in parent.stderr.read()) == (number == signal.SIGINT)
-        parent.stderr.close()
+    assert parent.communicate(timeout=60)[0] == "interrupted\n"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from dlkit import ddp
 from dlkit.trainer import Trainer
 
 WORLDS = (2, 3)
-KINDS = ("even", "uneven", "accumulated", "fewer samples than ranks", "bf16")
+SIZED = ("size by epoch", "size by noise")
+KINDS = ("even", "uneven", "accumulated", "fewer samples than ranks", "bf16", *SIZED)
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,8 @@ def alone():
         "accumulated": cases.trained(cases.SAMPLES, 24),
         "fewer samples than ranks": cases.trained(2, 4),
         "bf16": cases.trained(48, 12, autocast="bf16"),
+        "size by epoch": cases.trained(cases.SAMPLES, 12, schedule=cases.by_epoch(1)),
+        "size by noise": cases.trained(cases.SAMPLES, 12, schedule=cases.by_noise(1)),
     }
 
 
@@ -76,7 +79,30 @@ def test_accuracy_is_the_same_number_to_the_last_digit_with_1_2_and_3_ranks(by_w
         assert found == [expected, expected]
 
 
-@pytest.mark.parametrize("kind", ["even", "uneven", "accumulated"])
+def sizes_of(ranks, epoch):
+    """Samples of all ranks together in each step of an epoch."""
+    sizes = Counter()
+    for rank in ranks:
+        for of_epoch, step, indices in rank["seen"]:
+            if of_epoch == epoch:
+                sizes[step] += len(indices)
+    return [sizes[step] for step in sorted(sizes)]
+
+
+@pytest.mark.parametrize("kind", SIZED)
+def test_a_batch_size_that_changes_is_the_same_for_all_ranks_together(kind, by_world, alone):
+    expected = [sizes_of([alone[kind]], epoch) for epoch in range(1, cases.EPOCHS + 1)]
+    assert expected[0][0] == 12
+    assert {size for sizes in expected for size in sizes[:-1]} > {12}
+    if kind == "size by epoch":
+        assert expected[1:] == [[24, 24, 2], [6] * 8 + [2]]
+    for world in WORLDS:
+        ranks = [rank[kind] for rank in by_world[world]]
+        found = [sizes_of(ranks, epoch) for epoch in range(1, cases.EPOCHS + 1)]
+        assert found == expected
+
+
+@pytest.mark.parametrize("kind", ["even", "uneven", "accumulated", *SIZED])
 @pytest.mark.parametrize("world", WORLDS)
 def test_in_every_epoch_each_sample_is_learned_from_once(world, kind, by_world):
     n = 48 if kind == "even" else cases.SAMPLES

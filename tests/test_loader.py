@@ -446,7 +446,8 @@ def test_pinning_without_an_accelerator_warns_and_loads() -> None:
 def test_importing_dlkit_imports_only_its_core() -> None:
     code = (
         "import sys; before = set(sys.modules); import torch, numpy, cloudpickle; "
-        "core = set(sys.modules); import dlkit; [getattr(dlkit, name) for name in dlkit.__all__]; "
+        "core = set(sys.modules); import dlkit, dlkit.streaming; "
+        "[getattr(dlkit, name) for name in dlkit.__all__]; "
         "heavy = {'matplotlib', 'torchvision', 'sklearn', 'ipywidgets', 'pandas', 'tqdm', "
         "'torchmetrics', 'psutil', 'IPython', 'scipy', 'PIL'}; "
         "print(sorted(heavy & {name.split('.')[0] for name in set(sys.modules) - core}))"

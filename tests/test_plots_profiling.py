@@ -77,6 +77,12 @@ def test_each_span_is_a_bar_in_the_row_of_who_did_it():
     )
 
 
+def test_the_title_speaks_of_training_where_there_is_a_step():
+    assert "Training waits" in timeline(TWO_WORKERS).texts[0].get_text()
+    only_loading = TWO_WORKERS[TWO_WORKERS["stage"] != STAGES.index("compute")]
+    assert "no training step" in timeline(only_loading).texts[0].get_text()
+
+
 def test_the_end_of_a_run_can_be_drawn_alone():
     figure = timeline(TWO_WORKERS, seconds=0.02)
     assert figure.axes[0].get_xlim() == (0, 20)

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import threading
 import time
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch.utils.data import Dataset, IterableDataset, RandomSampler
 from worker_cases import nothing_left
 
 import dlkit
+from dlkit.diagnose import profiling, usage
 from dlkit.diagnose.costs import Costs
+from dlkit.trace.spans import clock
 
 KINDS = {"torch": torch_data.DataLoader, "dlkit": dlkit.DataLoader}
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -107,6 +110,33 @@ def test_stages_workers_and_samples_are_all_seen(kind, settings):
 
 
 @every_kind
+@pytest.mark.parametrize("settings", [{}, FORK])
+def test_computing_is_the_step_and_nothing_of_the_profiles_own(kind, settings, monkeypatch):
+    here, noted = threading.get_ident(), []
+
+    def noting(function):
+        def run(*arguments):
+            if threading.get_ident() == here:
+                noted.append(clock())
+            return function(*arguments)
+
+        return run
+
+    monkeypatch.setattr(profiling, "own_copy", noting(profiling.own_copy))
+    monkeypatch.setattr(profiling, "queued_seconds", noting(profiling.queued_seconds))
+    monkeypatch.setattr(profiling, "count_bytes", noting(profiling.count_bytes))
+    monkeypatch.setattr(usage, "memory_of", noting(usage.memory_of))
+    steps = []
+    loader = KINDS[kind](range(20), batch_size=4, **settings)
+    seen = dlkit.profile(loader, steps=12, step=lambda _: steps.append(clock()))
+    spans = [span for span in seen.trace.spans() if span.stage == "compute"]
+    assert len(spans) == 12
+    assert all(sum(s.start <= time <= s.end for s in spans) == 1 for time in steps)
+    assert noted
+    assert not any(s.start <= time <= s.end for s in spans for time in noted)
+
+
+@every_kind
 def test_every_transform_of_a_compose_is_named(kind):
     v2 = pytest.importorskip("torchvision.transforms.v2")
 
@@ -126,6 +156,21 @@ def test_every_transform_of_a_compose_is_named(kind):
     assert {part.name for part in seen.parts} == {"RandomHorizontalFlip", "Normalize"}
     assert {part.calls for part in seen.parts} == {12}
     assert dataset.dataset.transform.transforms == untouched
+
+
+def test_the_transforms_of_torchvisions_datasets_are_named_once(tmp_path):
+    """They keep them in two places, `transform` and `transforms`."""
+    datasets = pytest.importorskip("torchvision.datasets")
+    from torchvision import transforms
+
+    (tmp_path / "label").mkdir()
+    (tmp_path / "label" / "0.txt").write_text("data")
+    steps = transforms.Compose([transforms.Lambda(lambda text: torch.zeros(1, 4, 4)),
+                                transforms.RandomHorizontalFlip()])  # fmt: skip
+    folder = datasets.DatasetFolder(str(tmp_path), len, extensions=("txt",), transform=steps)
+    seen = dlkit.profile(torch_data.DataLoader(folder), steps=2)
+    assert [part.name for part in seen.parts].count("RandomHorizontalFlip") == 1
+    assert {part.calls for part in seen.parts} == {2}
 
 
 class Shares(IterableDataset):
@@ -218,11 +263,15 @@ def test_a_step_that_raises_ends_the_profile(kind):
         if 9 in batch.tolist():
             raise ZeroDivisionError("the step failed")
 
+    loader = KINDS[kind](range(40), batch_size=4, **FORK)
+    before, drawn = dict(loader.__dict__), torch.get_rng_state().tolist()
     with nothing_left():
         with pytest.raises(ZeroDivisionError, match="the step failed") as caught:
-            dlkit.profile(KINDS[kind](range(40), batch_size=4, **FORK), steps=10, step=step)
+            dlkit.profile(loader, steps=10, step=step)
         assert "while profiling, after 2 of 10 steps" in caught.value.__notes__
         del caught
+    assert loader.__dict__ == before
+    assert torch.get_rng_state().tolist() == drawn
 
 
 @every_kind

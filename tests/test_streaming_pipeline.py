@@ -3,18 +3,16 @@
 import asyncio
 import gc
 import queue
-import signal
 import socket
-import subprocess
-import sys
 import threading
+import traceback
 import tracemalloc
 import warnings
 
 import numpy as np
-import psutil
 import pytest
 import torch
+from streaming_cases import WAIT, Gated, nothing_is_left_behind  # noqa: F401
 
 import dlkit
 from dlkit.streaming import (
@@ -34,7 +32,6 @@ from dlkit.streaming import (
     RealClock,
     Sender,
     SimulatedClock,
-    Source,
     StalledError,
     StreamDataset,
     StreamError,
@@ -47,47 +44,9 @@ from dlkit.streaming import (
     window,
 )
 
-WAIT = 30.0  # seconds after which a test that hangs fails
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_behind():
-    """After any stream, whatever happened to it: no thread of ours and no descriptor."""
-    descriptors = psutil.Process().num_fds()
-    yield
-    for thread in threading.enumerate():
-        if thread.name.startswith("dlkit"):
-            thread.join(WAIT)
-    assert [t.name for t in threading.enumerate() if t.name.startswith("dlkit")] == []
-    if psutil.Process().num_fds() > descriptors:
-        gc.collect()  # a loader of PyTorch's that failed is freed only so
-    assert psutil.Process().num_fds() <= descriptors
-
 
 def items_of(pipeline):
     return [item for batch in pipeline for item in batch.items]
-
-
-class Gated(Source):
-    """Hands over lists as the test releases them."""
-
-    def __init__(self):
-        self.lists = queue.SimpleQueue()
-        self.closed = threading.Event()
-
-    def read(self, most, timeout=None):
-        while not self.closed.is_set():
-            try:
-                found = self.lists.get(timeout=0.02)
-            except queue.Empty:
-                return []
-            if isinstance(found, BaseException):
-                raise found
-            return found
-        raise EndOfStream
-
-    def close(self):
-        self.closed.set()
 
 
 async def counting(count):
@@ -361,10 +320,11 @@ def test_restarting_needs_a_function_that_makes_the_source():
 
 
 def test_a_source_that_stalls_is_noticed():
-    source = Gated()
+    source, clock = Gated(), SimulatedClock()
     source.lists.put([1])
-    pipeline = Pipeline(source, stall_after=0.05, max_delay=0.0)
+    pipeline = Pipeline(source, stall_after=0.05, max_delay=0.0, clock=clock)
     assert pipeline.get(WAIT).items == [1]
+    clock.advance(0.06)
     with pytest.raises(StalledError, match=r"silent for more than 0\.05 s"):
         pipeline.get(WAIT)
     assert pipeline.stats().stalls == 1
@@ -374,15 +334,18 @@ def test_a_source_that_stalls_is_noticed():
 
 
 def test_a_source_that_stalls_is_replaced_if_told_so():
-    made = []
+    made, clock = [], SimulatedClock()
 
     def make():
         made.append(Gated())
         made[-1].lists.put([len(made)])
         return made[-1]
 
-    pipeline = Pipeline(make, stall_after=0.05, on_stall="restart", max_delay=0.0)
-    assert [pipeline.get(WAIT).items for _ in range(3)] == [[1], [2], [3]]
+    options = {"stall_after": 0.05, "on_stall": "restart", "max_delay": 0.0, "clock": clock}
+    pipeline = Pipeline(make, **options)
+    for number in (1, 2, 3):
+        assert pipeline.get(WAIT).items == [number]
+        clock.advance(0.06)
     assert pipeline.stats().restarts == 2
     pipeline.stop()
     assert all(source.closed.is_set() for source in made)
@@ -574,34 +537,6 @@ def test_a_thread_inside_the_users_code_is_told_of():
     with pytest.warns(ResourceWarning, match="dlkit source still runs"):
         assert not pipeline.stop()
     gate.set()
-
-
-def test_an_interrupt_ends_the_stream_and_its_threads(project):
-    program = """
-import threading
-from dlkit.streaming import Camera, Pipeline
-pipeline = Pipeline(Camera(500), lambda frame: frame, workers=2)
-try:
-    for batch in pipeline:
-        print("running", flush=True)
-except KeyboardInterrupt:
-    del batch
-    left = [t.name for t in threading.enumerate() if t.name.startswith("dlkit")]
-    print("interrupted", left, pipeline.counts().exact, flush=True)
-"""
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    with process:
-        assert process.stdout.readline() == "running\n"
-        process.send_signal(signal.SIGINT)
-        lines = process.stdout.read().splitlines()
-    assert lines[-1] == "interrupted [] True"
-    assert process.returncode == 0
 
 
 # ---- event loops --------------------------------------------------------------------------------
@@ -850,8 +785,11 @@ def test_a_stream_is_a_dataset_whose_epochs_go_on_where_the_last_one_ended(loade
 @pytest.mark.parametrize("loader", [dlkit.DataLoader, torch.utils.data.DataLoader])
 def test_a_stream_is_not_for_several_workers(loader):
     stream = StreamDataset(range(10))
-    with pytest.raises(StreamError, match="one worker, but num_workers=2"):
+    with pytest.raises(StreamError, match="one worker, but num_workers=2") as caught:
         list(loader(stream, num_workers=2))
+    # They hold the iterator. PyTorch's ends its workers at once when it is let go of, but waits 5
+    # seconds for each when the garbage collector finds it.
+    traceback.clear_frames(caught.tb)
     stream.close()
 
 
@@ -871,12 +809,18 @@ def test_a_model_is_trained_on_a_stream():
             label = int(torch.randint(4, (), generator=generator))
             yield torch.eye(4)[label], label
 
-    stream = StreamDataset(samples(), samples=320, capacity=64)
-    trainer = Trainer(torch.nn.Linear(4, 4), seed=0, device="cpu", progress=False)
-    trainer.fit(dlkit.DataLoader(stream, batch_size=16), epochs=5)
-    test = torch.utils.data.TensorDataset(torch.eye(4), torch.arange(4))
-    assert trainer.evaluate(dlkit.DataLoader(test, batch_size=4))["accuracy"] == 1.0
-    assert stream.pipeline.counts().exact
+    model = torch.nn.Linear(4, 4)
+    torch.nn.init.zeros_(model.weight)
+    torch.nn.init.zeros_(model.bias)
+    stream = StreamDataset(samples(), samples=64, capacity=64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    # Without metrics: the package behind them takes seconds to import.
+    trainer = Trainer(model, optimizer=optimizer, metrics={}, seed=0, device="cpu", progress=False)
+    trainer.fit(dlkit.DataLoader(stream, batch_size=16), epochs=3)
+    assert model(torch.eye(4)).argmax(dim=1).tolist() == [0, 1, 2, 3]
+    counts = stream.pipeline.counts()
+    assert counts.exact
+    assert counts.delivered >= 3 * 64
     stream.close()
 
 
@@ -890,14 +834,6 @@ def test_windows_of_a_stream_are_a_stream():
         warnings.simplefilter("error")
         windows = items_of(Pipeline(window(iter(range(6)), size=3, step=2)))
     assert [w.items for w in windows] == [[0, 1, 2], [2, 3, 4], [4, 5]]
-
-
-def test_streaming_is_imported_without_what_only_a_notebook_needs(project):
-    program = (
-        "import sys, dlkit.streaming; "
-        "sys.exit(any(m in sys.modules for m in ('matplotlib', 'PIL', 'ipywidgets', 'sklearn')))"
-    )
-    assert subprocess.run([sys.executable, "-c", program], cwd=project).returncode == 0
 
 
 def test_a_merge_reports_which_stream_failed():

@@ -16,7 +16,7 @@ from worker_cases import WAYS, nothing_left, runs
 import dlkit
 from dlkit import DataLoader, Trace, WorkerDiedError
 from dlkit.plots import style
-from dlkit.trace import LOOP, STAGES, UNTRACED, samples
+from dlkit.trace import LOOP, STAGES, UNTRACED, recorder, samples
 from dlkit.trace.rings import LocalRing, SharedRing
 from dlkit.trace.spans import clock
 
@@ -420,6 +420,63 @@ def test_a_batch_is_noted_by_a_handful_of_calls(way, most):
         return counted / 50
 
     assert calls(True) - calls(None) <= most
+
+
+class Rows(Dataset):
+    """Ten rows, of which one cannot be read."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        if index == 5 and self.error is not None:
+            raise self.error("row 5")
+        return torch.tensor(index)
+
+
+def delivered(loader):
+    """What a loop gets that goes on after errors."""
+    got, batches = [], iter(loader)
+    while len(got) < 20:
+        try:
+            got.append(next(batches).tolist())
+        except StopIteration:
+            return got
+        except KeyError as error:
+            got.append(str(error))
+    raise AssertionError("the pass has no end")
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+@pytest.mark.parametrize(("noting", "most"), [(10**12, 1), (10**12, 2), (0, 1)])
+def test_batches_that_come_too_fast_are_noted_in_groups(error, noting, most, monkeypatch):
+    monkeypatch.setattr(recorder, "GROUP", 3)
+    monkeypatch.setattr(recorder, "NOTING", noting)
+    monkeypatch.setattr(recorder, "MOST_BETWEEN", most)
+    loader = traced("inline", Rows(error), batch_size=1)
+    expected = delivered(traced("inline", Rows(error), batch_size=1, trace=None))
+    assert delivered(loader) == expected
+    read = [number for number, batch in enumerate(expected) if isinstance(batch, list)]
+    spans = loader.trace.spans()
+    between = [] if noting == 0 else [n for n in read if n // 3 % (most + 1)]
+    assert [s.batch for s in spans if s.stage == "fetch"] == [n for n in read if n not in between]
+    assert loader.trace.dropped >= 4 * len(between)
+    assert bool(loader.trace.dropped) == bool(between)
+    loader.trace.clear()
+    assert loader.trace.dropped == 0
+
+
+def test_a_group_of_batches_is_not_followed_by_those_that_were_left_out(monkeypatch):
+    monkeypatch.setattr(recorder, "GROUP", 3)
+    monkeypatch.setattr(recorder, "NOTING", 10**12)
+    monkeypatch.setattr(recorder, "MOST_BETWEEN", 1)
+    loader = traced("inline", Rows(), batch_size=1)
+    list(loader)
+    computed = [s.batch for s in loader.trace.spans() if s.stage == "compute"]
+    assert computed == [0, 1, 6, 7]  # 2 and 8 were followed by batches that nobody noted
 
 
 def test_batches_that_overtake_others_are_noted_under_their_own_numbers():

@@ -20,7 +20,8 @@ def host_memory_limit(nbytes: int | None) -> Iterator[None]:
     PyTorch's "can't allocate memory".
 
     Args:
-        nbytes: beyond what the process has now; None is no limit.
+        nbytes: beyond what the process has now; None is no limit. What the process has freed but
+            not given back is used again without being counted.
 
     Raises:
         ValueError: if `nbytes` is no positive integer.

@@ -84,7 +84,10 @@ class GradientNoiseScale:
         if waiting is None or not fits:  # the first of a pair, or the batch size has changed
             self._waiting = ([part.clone() for part in parts], samples)
             return
-        pairs = list(zip(waiting[0], parts, strict=True))
+        # A gradient from a checkpoint may have come back on another device.
+        pairs = [
+            (one.to(other.device), other) for one, other in zip(waiting[0], parts, strict=True)
+        ]
         small = sum(_square(one) + _square(other) for one, other in pairs) / 2
         big = sum(_square((one + other) / 2) for one, other in pairs)
         gradient, noise = unbiased(small, big, samples, 2 * samples)
@@ -102,12 +105,17 @@ class GradientNoiseScale:
         return max(0.0, self._noise / self._gradient)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the running means; a gradient that waits for its pair is left out."""
-        return {"pairs": self.pairs, "gradient": self._gradient, "noise": self._noise}
+        """Return the running means, and the gradient that waits for the other one of its pair."""
+        return {
+            "pairs": self.pairs,
+            "gradient": self._gradient,
+            "noise": self._noise,
+            "waiting": self._waiting,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` returned."""
-        self.pairs, self._waiting = state["pairs"], None
+        self.pairs, self._waiting = state["pairs"], state["waiting"]
         self._gradient, self._noise = state["gradient"], state["noise"]
 
 

@@ -11,21 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 from dlkit.batch_size.noise import GradientNoiseScale
 from dlkit.batch_size.probe import largest_batch_size
-from dlkit.checks import check_positive_int
+from dlkit.checks import check_positive_int, is_real
 
 if TYPE_CHECKING:
     from dlkit.trainer.history import Row
 
 
 class BatchSizeSchedule:
-    """Base class: a schedule says what the next batch size is, after a step or an epoch."""
+    """Base class: a schedule says what the next batch size is, after a step or an epoch.
+
+    Attributes:
+        ranks: how many ranks there are, each with a batch of that size; set in training.
+    """
+
+    ranks = 1
 
     def start(self, size: int) -> int:
         """Return the size for the first epoch, given what the sampler has."""
         return size
 
     def after_step(self, size: int, gradients: Any, samples: int) -> int:
-        """Return the size from here on, after a step with these gradients."""
+        """Return the size from here on, after a step with these gradients.
+
+        Args:
+            size: of the batches of this rank now.
+            gradients: of the parameters, over all ranks; None for one that has none.
+            samples: that the gradients are a mean over, of all ranks together.
+        """
         return size
 
     def after_epoch(self, size: int, row: "Row") -> int:
@@ -108,7 +120,7 @@ class PlateauSchedule(BatchSizeSchedule):
             check_positive_int(name, value)
         if factor < 2:
             raise ValueError(f"factor must be 2 or more, but got {factor!r}")
-        if not min_delta >= 0:
+        if not is_real(min_delta) or not min_delta >= 0:
             raise ValueError(f"min_delta must be 0 or more, but got {min_delta!r}")
         self.monitor, self.factor, self.patience = monitor, factor, patience
         self.min_delta, self.largest = min_delta, largest
@@ -145,6 +157,8 @@ class PlateauSchedule(BatchSizeSchedule):
 class NoiseScaleSchedule(BatchSizeSchedule):
     """Batches as large as the gradient noise scale, which grows while the loss falls.
 
+    On several ranks it is their batches together that are as large; sizes are those of one rank.
+
     Args:
         smallest: batch size that is not gone below.
         largest: batch size that is not exceeded.
@@ -173,7 +187,7 @@ class NoiseScaleSchedule(BatchSizeSchedule):
         if largest < smallest:
             raise ValueError(f"largest must be {smallest} or more, but got {largest}")
         self.smallest, self.largest, self.every = smallest, largest, every
-        self.scale = scale or GradientNoiseScale()
+        self.scale = GradientNoiseScale() if scale is None else scale
         self.steps = 0
 
     def wanted(self, noise_scale: float) -> int:
@@ -192,7 +206,7 @@ class NoiseScaleSchedule(BatchSizeSchedule):
         self.steps += 1
         if self.steps % self.every or not self.scale.pairs:
             return size
-        return self.wanted(self.scale.value)
+        return self.wanted(self.scale.value / self.ranks)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the estimate and the number of steps."""

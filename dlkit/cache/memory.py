@@ -5,6 +5,7 @@ hold one copy, and what one of them has read the others find.
 """
 
 import pickle
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,6 +66,8 @@ class MemoryCache(Cache):
         check_random: bool = True,
     ) -> None:
         check_positive_int("max_bytes", max_bytes)
+        if max_bytes > sys.maxsize:
+            raise ValueError(f"max_bytes must be at most {sys.maxsize}, but got {max_bytes}")
         if policy not in ("first-come", "lru"):
             raise ValueError(f'policy must be "first-come" or "lru", but got {policy!r}')
         self.policy = policy

@@ -1,4 +1,4 @@
-"""The command line: ``dlkit lab``, ``train``, ``profile``, ``live``, ``exercises``, ``doctor``.
+"""The command line: ``dlkit lab``, ``train``, ``profile``, ``bench``, ``live`` and others.
 
 Each command is a module of this package with one function, ``add_parser(subparsers)``, which adds
 the command's arguments and sets ``run``, a callable from the parsed arguments to an exit status.
@@ -22,6 +22,7 @@ COMMANDS = {
     "live": "watch a live system in the terminal",
     "train": "train a CNN on handwritten digits and report what it learned",
     "profile": "run a loader of yours and say where its time goes",
+    "bench": "compare this loader with PyTorch's and others on this machine",
     "exercises": "list exercises, hand them out, and grade submissions",
     "doctor": "examine this machine and say what will hurt",
 }

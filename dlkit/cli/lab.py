@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path("dlkit-notebooks")
 HOST = "127.0.0.1"
+JUPYTERLAB = Path(__file__).parent / "jupyterlab"
+# Names and captions for screen readers, which JupyterLab does not give.
+EXTENSION = f"--LabApp.extra_labextensions_path={JUPYTERLAB / 'labextensions'}"
 USUAL_PORT = 8888
 
 # The token reaches the server through the environment, which only this user can read; on the
@@ -182,8 +185,9 @@ def server_command(folder: Path, port: int, *, open_browser: bool) -> list[str]:
         # The usual user of a container is root. Jupyter refuses that, for fear of visitors.
         *(["--ServerApp.allow_root=True"] if is_root else []),
         # Pinned versions and a class without network: no questions about news and updates.
-        f"--LabApp.app_settings_dir={Path(__file__).parent / 'jupyterlab'}",
+        f"--LabApp.app_settings_dir={JUPYTERLAB}",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        EXTENSION,
     ]
 
 

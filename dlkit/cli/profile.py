@@ -58,24 +58,31 @@ def run(args: argparse.Namespace) -> int:
     try:
         loader, step = find(args.target, args.step)
         seen = profile(loader, steps=args.steps, step=step, seconds=args.seconds)
+    except Exception as error:
+        # Whatever the user's module or dataset raises is theirs to read, with its notes.
+        return _failed(error)
+    show(seen)  # first, so that a file which cannot be written costs nobody the findings
+    try:
         if args.html is not None:
             from dlkit.diagnose.report import page
             from dlkit.trace.export import write
 
             write(args.html, page(seen, f"dlkit profile {args.target}"))
+            print(f"report written to {args.html}")
         if args.trace is not None:
             seen.trace.to_chrome(args.trace)
-    except Exception as error:
-        # Whatever the user's module or dataset raises is theirs to read, with its notes.
-        print(f"dlkit profile: {type(error).__name__}: {error}", file=sys.stderr)
-        for note in getattr(error, "__notes__", ()):
-            print(f"  {note}", file=sys.stderr)
-        return 1
-    show(seen)
-    for what, path in (("report", args.html), ("trace", args.trace)):
-        if path is not None:
-            print(f"{what} written to {path}")
+            print(f"trace written to {args.trace}")
+    except OSError as error:
+        return _failed(error)
     return 0
+
+
+def _failed(error: Exception) -> int:
+    """Say what was raised, and return the exit status."""
+    print(f"dlkit profile: {type(error).__name__}: {error}", file=sys.stderr)
+    for note in getattr(error, "__notes__", ()):
+        print(f"  {note}", file=sys.stderr)
+    return 1
 
 
 def find(target: str, step: str | None = None) -> tuple[Any, Callable[[Any], Any] | None]:

@@ -130,6 +130,9 @@ def synthetic_images(
 class SyntheticImages(torch_data.Dataset[tuple[Tensor, Tensor]]):
     """The dataset that `synthetic_images` makes; it takes the same arguments.
 
+    Raises:
+        ValueError: if a number or a size is below 0.
+
     Example:
         >>> len(SyntheticImages(7, (1, 8, 8)))
         7

@@ -32,7 +32,10 @@ from dlkit.ddp.rank import Rank
 _LOOK_ROUND = 1.0  # seconds after which processes are looked at, even if nothing was heard of them
 _PATIENCE = 5.0  # seconds to wait for the error that has caused another one
 _GRACE = 0.2  # seconds to wait for errors that happened at the same time
-_STACK = 1.0  # seconds to wait for a rank to write where it is
+_STACK = 5.0  # seconds to wait for a rank to write where it is
+# What a rank imports when it trains: the metrics, which take longer than PyTorch, and what the
+# first optimizer asks for.
+_NEEDED = ("dlkit.workers.child", "dlkit.ddp.child", "torchmetrics.classification", "torch._dynamo")
 
 
 def launch(
@@ -109,14 +112,10 @@ def launch(
 
 
 def _preload(context: Any) -> None:
-    """Let a fork server that is not running yet import once what every rank needs.
-
-    Ranks train, and so they count something: torchmetrics takes longer to import than PyTorch.
-    """
+    """Let a fork server that is not running yet import once what every rank needs."""
     server: Any = forkserver._forkserver
     if context.get_start_method() == "forkserver" and server._forkserver_pid is None:
-        wanted = ("dlkit.workers.child", "dlkit.ddp.child", "torchmetrics.classification")
-        context.set_forkserver_preload(list(dict.fromkeys([*server._preload_modules, *wanted])))
+        context.set_forkserver_preload(list(dict.fromkeys([*server._preload_modules, *_NEEDED])))
 
 
 def _environment(world_size: int, port: int) -> dict[str, str]:
@@ -199,7 +198,7 @@ def _show_where(error: BaseException, late: list[Rank]) -> None:
     for rank in late:
         rank.ask_for_stack()
     end = time.monotonic() + _STACK
-    while time.monotonic() < end and not all(rank.stack() for rank in late):
+    while time.monotonic() < end and not all(rank.stack() or rank.has_ended for rank in late):
         _listen(late, end)
     for rank in late:
         stack = rank.stack()

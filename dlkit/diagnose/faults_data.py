@@ -2,21 +2,21 @@
 
 import statistics
 
-import numpy as np
-
 from dlkit.diagnose.costs import Crossing
 from dlkit.diagnose.faults_speed import idle_share
 from dlkit.diagnose.findings import ENOUGH, Fault, Finding
 from dlkit.diagnose.gains import gain
 from dlkit.diagnose.profiled import Profile
 from dlkit.diagnose.seen_costs import lighter
+from dlkit.diagnose.skew import skew_of
 
 _SMALL_FILE = 256 * 1024  # bytes; opening costs as much as reading so much from a fast disk
 
 
 def _fetching(profile: Profile) -> float:
-    """Return the share of fetching in the work on a batch."""
-    fetch, collate = sum(profile.times("fetch")), sum(profile.times("collate"))
+    """Return the share of fetching in the work on a batch, without what a busy machine added."""
+    fetch = profile.costs.batch_size * profile.costs.fetch_mean
+    collate = statistics.fmean(profile.times("collate") or [0.0]) * (1 - profile.queued)
     return fetch / (fetch + collate) if fetch + collate else 0.0
 
 
@@ -120,22 +120,19 @@ def small_files(profile: Profile) -> Finding | None:
 
 def skewed_samples(profile: Profile) -> Finding | None:
     """A few samples take many times as long as the rest, and hold up whole batches."""
-    times = np.array([seconds for _, seconds in profile.sample_times])
-    if len(times) < 32 or not _hurts(profile):
+    skew = skew_of(profile.sample_times)
+    if skew is None or not profile.skewed or not _hurts(profile):
         return None
-    usual, rare = np.percentile(times, (50, 98)).tolist()
-    excess = float(np.maximum(times - 3 * usual, 0).sum() / max(times.sum(), 1e-12))
-    # Where workers queue for cores, their samples' times are uncertain by as much.
-    if usual < 2e-5 or rare < 10 * usual or excess < 0.25 + profile.queued:
-        return None
-    slow = ", ".join(str(index) for index, _ in profile.slowest(3))
+    usual, rare, excess, *_ = skew
+    slow = ", ".join(map(str, skew.slow[:3]))
     prepared = gain(profile, lighter(profile.costs, 1 - 0.9 * excess))
     gained = max(prepared, gain(profile, in_order=False))
     return Finding(
         "skewed_samples",
         "A few samples take many times as long as the rest, and their batches hold up all others.",
         f"half of the samples take {1e3 * usual:.2f} ms or less, 2% take {1e3 * rare:.1f} ms or "
-        f"more, which is {excess:.0%} of all time; the slowest have indices {slow}",
+        f"more, which is {excess:.0%} of all time; the slowest have indices {slow}, and read again "
+        f"take {profile.slow_again:.0f} times as long as usual ones",
         "prepare those samples beforehand; or let batches come as they are ready, or put samples "
         "of like length into a batch",
         f"DataLoader(..., in_order=False)\n[dataset[i] for i in ({slow})]  # look at them",

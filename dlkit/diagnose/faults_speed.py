@@ -51,12 +51,13 @@ def too_few_workers(profile: Profile) -> Finding | None:
     gained = gain(profile, num_workers=enough)
     if gained < ENOUGH or idle_share(profile) > 0.5:
         return None
+    share = f"training waits {profile.wait_share:.0%} of its time, while "
+    waits = share if profile.has_step else ""
     return Finding(
         "too_few_workers",
         f"{now} worker{'s' * (now > 1)} cannot keep up.",
-        f"training waits {profile.wait_share:.0%} of its time, while workers are idle only "
-        f"{idle_share(profile):.0%}; {1 - profile.cpu_share:.0%} of fetching is waiting, and "
-        f"there are {profile.machine.cores:g} cores",
+        f"{waits}workers are idle only {idle_share(profile):.0%}; {1 - profile.cpu_share:.0%} of "
+        f"fetching is waiting, and there are {profile.machine.cores:g} cores",
         f"num_workers={enough}",
         f"DataLoader(..., num_workers={enough})",
         gained,

@@ -49,6 +49,7 @@ class PrivateLoader:
         settings["dataset"] = dataset
         if self.ours:
             settings.update(trace=trace, _pool=None, _epoch=None, _resume=None, _sizes=None)
+            trace.deliveries.computing = False  # a profile says when: see `note_compute`
         else:
             settings["_iterator"] = None
             self._watch_torch(settings, dataset)
@@ -80,6 +81,7 @@ class PrivateLoader:
         """Begin a pass."""
         if self.ours:
             self.batches = iter(self.loader)
+            self._recorder = self.trace.recorder()
             return
         epoch = self.trace.begin()
         local = self.trace.recorder()
@@ -106,9 +108,9 @@ class PrivateLoader:
         return batch
 
     def note_compute(self, start: int, end: int) -> None:
-        """Note how long the training step took; dlkit's loader does so itself."""
-        if not self.ours:
-            self._recorder.note(_COMPUTE, self._number - 1, start, end)
+        """Note when the training step ran: not all that passes between two batches is training."""
+        number = self.batches.number if self.ours else self._number - 1
+        self._recorder.note(_COMPUTE, number, start, end)
 
     def pids(self) -> list[int]:
         """Return the numbers of the worker processes, by worker."""

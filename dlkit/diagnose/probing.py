@@ -1,7 +1,7 @@
-"""What a profile measures beside the run: Python's lock, and the way of a batch out of a worker.
+"""What a profile measures beside the run: the way of a batch out of a worker, and of reading alone.
 
     a copy of one batch --> a stand-in for the loader --one worker of each kind--> crossings
-    the dataset, in a worker of its own --read, and looked at--> lock_share
+    the dataset, in a worker of its own --read, and looked at--> lock_share, slow_again
 
 The stand-in has batches like the loader's, but reads nothing, so that the user's dataset is left
 alone, and the costs of reading do not hide the few hundred microseconds in question.
@@ -11,6 +11,7 @@ import contextlib
 import pickle
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from dlkit.diagnose.lock import lock_share
 from dlkit.diagnose.parts import Parts
 from dlkit.diagnose.private import copied
 from dlkit.diagnose.running import end_workers
+from dlkit.diagnose.skew import Skew, computed_longer, read_again, sample_times, skew_of
 from dlkit.loader import DataLoader
 from dlkit.structure import count_bytes, map_structure
 from dlkit.trace.samples import InFront
@@ -34,13 +36,14 @@ _PATIENCE = 20.0  # seconds for a worker that reads a few samples
 
 
 class Probed(NamedTuple):
-    """What was found out beside the run; see `Profile` for both."""
+    """What was found out beside the run; see `Profile` for all of it."""
 
     lock_share: float | None
     crossings: dict[str, Crossing]
+    slow_again: float
 
 
-def probe(loader: Any, batch: Any, size: int) -> Probed:
+def probe(loader: Any, batch: Any, size: int, records: Any) -> Probed:
     """Measure what a run of a loader does not show.
 
     What cannot be measured is left out: a batch that cannot be sent to a process, a dataset that
@@ -50,9 +53,12 @@ def probe(loader: Any, batch: Any, size: int) -> Probed:
         loader: dlkit's or PyTorch's, which is only read.
         batch: one of its batches, from `own_copy`.
         size: samples in it.
+        records: all spans of the run.
     """
     loader = copied(loader)  # whose samplers may be asked
-    return Probed(_probe_lock(loader), _probe_crossings(loader, batch, size))
+    return Probed(
+        _probe_lock(loader), _probe_crossings(loader, batch, size), _probe_skew(loader, records)
+    )
 
 
 def own_copy(batch: Any) -> Any:
@@ -153,28 +159,53 @@ def _making(parts: Parts, seconds: float) -> float:
     return (time.thread_time() - before) / count
 
 
-# ---- Python's lock ------------------------------------------------------------------------------
+# ---- reading alone ------------------------------------------------------------------------------
 
 
 def _probe_lock(loader: Any) -> float | None:
-    """Measure in a process of the kind in which the loader reads; a stream would be used up."""
+    """Measure Python's lock; a stream would be used up."""
     if isinstance(loader.dataset, torch_data.IterableDataset):
         return None
     with contextlib.suppress(Exception):
         parts = Parts.of(loader)
         tasks = parts.tasks if parts.one_by_one is None else list(chain.from_iterable(parts.tasks))
-        if not loader.num_workers or getattr(loader, "worker_method", "process") == "thread":
-            return lock_share(parts.one_by_one or parts.read, tasks)
-        return _in_worker(loader, tasks)
+        found: float | None = _where_it_reads(loader, partial(_lock_share, tasks))
+        return found
     return None
 
 
-def _in_worker(loader: Any, tasks: Sequence[Any]) -> float | None:
-    """Measure in a process like those of the loader, so that the dataset here is not read."""
+def _lock_share(tasks: Sequence[Any], dataset: Any) -> float | None:
+    by_lists = isinstance(tasks[0], list)
+    return lock_share(dataset.__getitems__ if by_lists else dataset.__getitem__, tasks)
+
+
+def _probe_skew(loader: Any, records: Any) -> float:
+    """Read again what seemed to be slow, if anything did."""
+    workers = loader.num_workers
+    skew = skew_of(sample_times(records, workers))
+    if skew is None:
+        return 0.0
+    if isinstance(loader.dataset, torch_data.IterableDataset):
+        return computed_longer(records, workers)
+    with contextlib.suppress(Exception):
+        found: float = _where_it_reads(loader, partial(_read_again, skew))
+        return found
+    return 0.0
+
+
+def _read_again(skew: Skew, dataset: Any) -> float:
+    return read_again(dataset.__getitem__, skew)
+
+
+def _where_it_reads(loader: Any, measure: Callable[[Any], Any]) -> Any:
+    """Measure a loader's dataset in a process of the kind in which the loader reads."""
     ours = isinstance(loader, DataLoader)
     dataset = vectorised(loader.dataset) if ours else loader.dataset
+    if not loader.num_workers or getattr(loader, "worker_method", "process") == "thread":
+        return measure(dataset)
+    # In a worker like the loader's, so that the dataset here is not read.
     alone = DataLoader(
-        LockProbe(dataset, tasks),
+        Measured(dataset, measure),
         batch_size=None,
         sampler=[0],
         num_workers=1,
@@ -185,32 +216,28 @@ def _in_worker(loader: Any, tasks: Sequence[Any]) -> float | None:
     )
     batches = iter(alone)
     try:
-        found: float | None = next(batches)
-        return found
+        return next(batches)
     finally:
         end_workers(alone, batches)
 
 
-class LockProbe(InFront):
-    """A dataset of one sample: the lock share of the dataset behind it, which it resembles else.
+class Measured(InFront):
+    """A dataset of one sample: what is found of the dataset behind it, which it resembles else.
 
     Args:
         behind: what is measured.
-        tasks: indices, or lists of them where the dataset reads those.
+        measure: from the dataset to what is found.
     """
 
-    def __init__(self, behind: Any, tasks: Sequence[Any]) -> None:
+    def __init__(self, behind: Any, measure: Callable[[Any], Any]) -> None:
         super().__init__(behind)
-        self.__dict__["tasks"] = tasks
+        self.__dict__["measure"] = measure
 
     def __len__(self) -> int:
         return 1
 
-    def __getitem__(self, _: int) -> float | None:
-        behind, tasks = self.__dict__["behind"], self.__dict__["tasks"]
-        by_lists = isinstance(tasks[0], list)
-        read: Callable[[Any], Any] = behind.__getitems__ if by_lists else behind.__getitem__
-        return lock_share(read, tasks)
+    def __getitem__(self, _: int) -> Any:
+        return self.__dict__["measure"](self.__dict__["behind"])
 
 
 def _as_it_is(sample: Any) -> Any:

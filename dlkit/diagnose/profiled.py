@@ -14,6 +14,7 @@ import numpy as np
 from dlkit.diagnose.costs import Costs, Crossing
 from dlkit.diagnose.facts import LoaderFacts, MachineFacts
 from dlkit.diagnose.predict import Prediction, predict
+from dlkit.diagnose.skew import AGAIN, sample_times, skew_of
 from dlkit.diagnose.usage import MemoryPoint
 from dlkit.trace import Trace
 from dlkit.trace.spans import CODES, FIRST_PART, WHOLE
@@ -79,6 +80,8 @@ class Profile:
         read_bytes: bytes that workers have read by system calls, for each sample; None if unknown.
         tensors: in a batch.
         lock_share: share of fetching's CPU time that holds Python's lock; None if not measured.
+        slow_again: how many times as long as usual ones the slowest samples took when they were
+            read again; 0 if none stood out, or they could not be read.
         step_cores: cores that a step keeps busy.
         crossings: by worker method, what a batch like these costs for being made by a worker; see
             `probing`.
@@ -100,6 +103,7 @@ class Profile:
     read_bytes: float | None = None
     tensors: int = 1
     lock_share: float | None = None
+    slow_again: float = 0.0
     step_cores: float = 1.0
     crossings: Mapping[str, Crossing] = field(default_factory=dict)
 
@@ -150,15 +154,19 @@ class Profile:
 
     @cached_property
     def sample_times(self) -> list[tuple[int, float]]:
-        """Index and seconds of each sample whose reading was timed by itself.
+        """Index and seconds of each sample whose reading was timed by itself; see `skew`."""
+        return sample_times(self.records, self.loader.num_workers)
 
-        Those of each worker's first batch are left out if there are others: they pay for starting.
-        """
-        spans = self.records[self.records["index"] >= 0]
-        later = spans[spans["batch"] >= max(1, self.loader.num_workers)]
-        spans = later if len(later) else spans
-        seconds = (spans["end"] - spans["start"]) / 1e9
-        return list(zip(spans["index"].tolist(), seconds.tolist(), strict=True))
+    @property
+    def skewed(self) -> bool:
+        """Whether a few samples take many times as long as the others, each time they are read."""
+        return self.slow_again >= AGAIN
+
+    @cached_property
+    def held_up(self) -> bool:
+        """Whether samples stood out in the run, but not when they were read again."""
+        can_be_asked = not self.loader.iterable
+        return can_be_asked and not self.skewed and skew_of(self.sample_times) is not None
 
     def slowest(self, count: int = 5) -> list[tuple[int, float]]:
         """Return index and seconds of the samples that took longest, the slowest first."""

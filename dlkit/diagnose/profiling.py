@@ -75,7 +75,7 @@ def profile(
         finally:
             private.close()
             trace.settle()  # whoever keeps the error keeps no descriptor of a ring with it
-        found = probe(loader, run.kept, run.sizes[0])
+        found = probe(loader, run.kept, run.sizes[0], trace.records())
     return run.profile(loader, trace, watch, found)
 
 
@@ -104,9 +104,9 @@ class _Run:
         """Take batches, pass after pass."""
         limit = time.perf_counter() + seconds
         self._start()
-        began = time.perf_counter()
-        watch.look()
+        watch.look_soon()
         self._before = self._counts()
+        began = time.perf_counter()
         while self.taken < steps and time.perf_counter() < limit:
             if self.taken:
                 try:
@@ -137,14 +137,17 @@ class _Run:
         self.sizes.append(samples_in(batch))
         self.nbytes.append(count_bytes(batch))
         self.tensors = max(self.tensors, tensors_in(batch))
-        start, cpu = clock(), time.process_time()
         if self.step is not None:
-            self.step(batch)
-            if torch.accelerator.is_available():
-                torch.accelerator.synchronize()  # else the next wait would pay for this step
+            self._compute(self.step, batch)
+        self.taken += 1
+
+    def _compute(self, step: Callable[[Any], Any], batch: Any) -> None:
+        start, cpu = clock(), time.process_time()
+        step(batch)
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()  # else the next wait would pay for this step
         self.cpu += time.process_time() - cpu
         self.private.note_compute(start, clock())
-        self.taken += 1
 
     def _turn_over(self) -> None:
         """An epoch has ended: begin the next one."""
@@ -216,6 +219,7 @@ class _Run:
             tensors=self.tensors,
             step_cores=self.cpu / steps_time if steps_time else 1.0,
             lock_share=found.lock_share,
+            slow_again=found.slow_again,
             crossings=found.crossings,
         )
 

@@ -14,6 +14,8 @@ def figures(profile: Profile) -> Iterator[tuple[str, str]]:
     yield "loader", f"{loader.kind}, {loader.dataset}, batches of {loader.batch_size}"
     how = f"{loader.num_workers} x {loader.worker_method}" if loader.num_workers else "none"
     yield "workers", how
+    accelerator = "an accelerator" if profile.machine.accelerator else "no accelerator"
+    yield "machine", f"{profile.machine.cores:g} cores, {accelerator}"
     yield "steps", f"{profile.steps} in {profile.seconds:.2f} s"
     yield "throughput", f"{profile.samples_per_second:,.0f} samples/s"
     yield "bytes", f"{profile.bytes_per_second / 1e6:,.1f} MB/s"
@@ -83,10 +85,13 @@ def findings_html(diagnosis: Diagnosis) -> str:
 
 def page(profile: Profile, title: str) -> str:
     """Return one self-contained HTML page: figures, findings, and the pictures in it."""
-    from dlkit.plots import profiling
+    from dlkit.plots import prediction, profiling
     from dlkit.plots.style import as_image
 
     pictures = [profiling.timeline(profile.records), profiling.stage_bars(profile.stages)]
+    curve = [profile.predict(num_workers=count, batches=48) for count in _counts(profile)]
+    here = {profile.loader.num_workers: profile.samples_per_second}
+    pictures.append(prediction.throughput({"this loader": curve}, {"this loader": here}))
     if profile.has_step:
         pictures.append(profiling.wait_share(profile.records))
     fetch = {stage: profile.times(stage) for stage in ("fetch", "collate", "wait")}
@@ -99,6 +104,13 @@ def page(profile: Profile, title: str) -> str:
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{name}</h1>{html(profile)}{drawn}</body></html>"
     )
+
+
+def _counts(profile: Profile) -> list[int]:
+    """Return the numbers of workers for which a page says what they would deliver."""
+    now = profile.loader.num_workers
+    most = max(8, 2 * now, 2 * int(profile.machine.cores))
+    return sorted({0, 1, 2, 3, 4, 6, 8, now, most})
 
 
 _STYLE = (

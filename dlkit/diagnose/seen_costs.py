@@ -3,6 +3,7 @@
 What a busy machine adds is taken out where it can be told:
 
 - queueing of single samples that take a millisecond or more: each was watched for it;
+- single samples that took many times as long as others, and did not when they were read again;
 - queueing of whole batches: by its share of all the time that worker processes were busy.
 
 It stays in where it cannot: in shorter samples, in the training step, in what worker threads wait
@@ -17,6 +18,7 @@ import numpy as np
 
 from dlkit.diagnose.costs import Costs, Crossing
 from dlkit.diagnose.profiled import Profile
+from dlkit.diagnose.skew import HELD_UP
 from dlkit.trace.spans import CODES, WHOLE
 
 
@@ -68,6 +70,8 @@ def _fetching(profile: Profile, size: int) -> tuple[np.ndarray, float, int]:
     wall = (timed["end"] - timed["start"]) / 1e9 / group
     if group > 1:  # of single samples, queueing for a core is left out already
         wall = wall * (1 - profile.queued)
+    elif profile.held_up:
+        wall = np.minimum(wall, HELD_UP * np.median(wall))
     known = timed["cpu"] >= 0
     cpu = float(timed["cpu"][known].mean()) / 1e9 / group if known.any() else float(wall.mean())
     return np.maximum(wall, min(cpu, float(wall.min()))), cpu, group

@@ -32,10 +32,10 @@ def with_timed_transforms(dataset: Any) -> tuple[Any, tuple[str, ...]]:
         (1.5, ('Halve',), False)
     """
     names: list[str] = []
-    return _exchanged(dataset, names, _DEPTH), tuple(names)
+    return _exchanged(dataset, names, {}, _DEPTH), tuple(names)
 
 
-def _exchanged(thing: Any, names: list[str], depth: int) -> Any:
+def _exchanged(thing: Any, names: list[str], done: dict[int, Any], depth: int) -> Any:
     """Return a copy of an object in which all transforms below it are timed, or the object."""
     if depth == 0 or not hasattr(thing, "__dict__"):
         return thing
@@ -43,23 +43,28 @@ def _exchanged(thing: Any, names: list[str], depth: int) -> Any:
     for name in _WHERE:
         value = vars(thing).get(name)
         if isinstance(value, list | tuple) and name in ("transforms", "datasets"):
-            changed = [_part(part, names, depth, name) for part in value]
+            changed = [_part(part, names, done, depth, name) for part in value]
             if any(new is not old for new, old in zip(changed, value, strict=True)):
                 found[name] = type(value)(changed)
         elif value is not None:
-            new = _part(value, names, depth, name)
+            new = _part(value, names, done, depth, name)
             if new is not value:
                 found[name] = new
     return _copy_with(thing, found) if found else thing
 
 
-def _part(value: Any, names: list[str], depth: int, name: str) -> Any:
-    """Return what stands in a place where a dataset, a collection or one transform may stand."""
-    inner = _exchanged(value, names, depth - 1)
-    if inner is not value or name in ("dataset", "datasets") or not callable(value):
-        return inner
-    names.append(_name(value))
-    return TimedTransform(value, len(names) - 1)
+def _part(value: Any, names: list[str], done: dict[int, Any], depth: int, name: str) -> Any:
+    """Return what stands in a place where a dataset, a collection or one transform may stand.
+
+    What stands in two places, as the transforms of torchvision's datasets do, is timed once.
+    """
+    if id(value) not in done:
+        inner = _exchanged(value, names, done, depth - 1)
+        if inner is value and name not in ("dataset", "datasets") and callable(value):
+            names.append(_name(value))
+            inner = TimedTransform(value, len(names) - 1)
+        done[id(value)] = inner
+    return done[id(value)]
 
 
 def _copy_with(thing: Any, changes: dict[str, Any]) -> Any:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+_SPARING = 20  # looking at memory takes one part in so many of the time
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryPoint:
@@ -76,9 +78,12 @@ def queued_seconds(pid: int) -> float | None:
 class MemoryWatch:
     """Reads the memory of this process and its workers now and then, in a thread.
 
+    The system walks a process's pages to answer, so looking at many workers takes a tenth of a
+    second and more. The next look is so much later that looking stays a small share of the time.
+
     Args:
         pids: returns the workers' process numbers.
-        every: seconds between looks.
+        every: seconds between looks, at least.
     """
 
     def __init__(self, pids: Callable[[], list[int]], every: float = 0.25) -> None:
@@ -86,7 +91,8 @@ class MemoryWatch:
         self._pids = pids
         self._every = every
         self._began = time.perf_counter()
-        self._over = threading.Event()
+        self._wanted = threading.Event()
+        self._over = False
         self._thread = threading.Thread(target=self._watch, name="dlkit memory", daemon=True)
 
     def __enter__(self) -> "MemoryWatch":
@@ -94,17 +100,28 @@ class MemoryWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._over = True
+        self._wanted.set()
         self._thread.join()
 
-    def _watch(self) -> None:
-        while not self._over.wait(self._every):
-            self.look()
+    def look_soon(self) -> None:
+        """Have the memory read now, by the thread: nobody waits for it."""
+        self._wanted.set()
 
-    def look(self) -> None:
-        """Read the memory of all processes now."""
-        now = time.perf_counter() - self._began
+    def _watch(self) -> None:
+        pause = self._every
+        while True:
+            self._wanted.wait(pause)
+            self._wanted.clear()
+            if self._over:
+                return
+            pause = max(self._every, _SPARING * self.look())
+
+    def look(self) -> float:
+        """Read the memory of all processes now; return how many seconds that took."""
+        now = time.perf_counter()
         for worker, pid in [(-1, os.getpid()), *enumerate(self._pids())]:
             found = memory_of(pid)
             if found is not None:
-                self.points.append(MemoryPoint(now, worker, *found))
+                self.points.append(MemoryPoint(now - self._began, worker, *found))
+        return time.perf_counter() - now

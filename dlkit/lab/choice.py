@@ -13,9 +13,11 @@ from typing import Any
 import ipywidgets
 
 STYLE = """<style>
-.dlkit-choice > div { display: flex; flex-direction: column; align-items: flex-start }
+.dlkit-choice { margin-bottom: 8px }
+.dlkit-choice > div { display: flex; flex-direction: column; align-items: flex-start; gap: 4px }
 .dlkit-choice button.widget-toggle-button {
   width: auto; max-width: 100%; height: auto; padding: 3px 10px;
+  border: 1px solid var(--jp-border-color1, #bdbdbd);
   line-height: 1.5; text-align: left; white-space: normal; overflow-wrap: anywhere }
 </style>"""
 

@@ -11,12 +11,12 @@ from dlkit.lab.choice import choice
 from dlkit.lab.explorer import slider
 from dlkit.lab.live_system import LiveWidget
 from dlkit.live import Drive, LiveDigits, LiveDriving, train_recogniser
-from dlkit.plots.driving import live_driving
-from dlkit.plots.streaming import live_digits
-from dlkit.plots.style import Picture
+from dlkit.live.digits import Moment
+from dlkit.live.ride import RideMoment
+from dlkit.plots.dashboard import Dashboard
+from dlkit.plots.driving import ride_dashboard
+from dlkit.plots.streaming import digits_dashboard
 from dlkit.streaming import POLICIES
-
-SHOWN = 60  # readings in a picture
 
 
 class LiveDigitsWidget(LiveWidget[LiveDigits]):
@@ -61,9 +61,9 @@ class LiveDigitsWidget(LiveWidget[LiveDigits]):
         """Set the camera's rate."""
         system.rate = self.rate.value
 
-    def draw(self, system: LiveDigits) -> Picture:
-        """Draw load, batches, queue, latency and drops."""
-        return live_digits(list(system.history)[-SHOWN:], self._objective)
+    def dashboard(self, system: LiveDigits) -> Dashboard[Moment]:
+        """Show load, batches, latency, queue and drops."""
+        return digits_dashboard(self._objective)
 
 
 class LiveDrivingWidget(LiveWidget[LiveDriving]):
@@ -72,15 +72,16 @@ class LiveDrivingWidget(LiveWidget[LiveDriving]):
     Args:
         drive: What the sensors recorded; 16 seconds by default, and the widget stops at its end.
         longest: Seconds after which it stops by itself.
+        **options: Those of ``LiveDriving``.
 
     >>> LiveDrivingWidget()
     <LiveDrivingWidget: not started, tolerance 60 ms, planning 10 ms, policy drop_oldest>
     """
 
-    every = 0.5
+    every, shown = 0.5, 120
 
-    def __init__(self, drive: Drive | None = None, longest: float = 60.0) -> None:
-        self._drive = drive
+    def __init__(self, drive: Drive | None = None, longest: float = 60.0, **options: Any) -> None:
+        self._drive, self._options = drive, options
         self.tolerance = slider("tolerance, ms", 60, 10, 120, 5)
         self.planning = slider("planning, ms", 10, 0, 100, 5)
         self.policy = choice(POLICIES, value="drop_oldest", description="policy")
@@ -95,15 +96,14 @@ class LiveDrivingWidget(LiveWidget[LiveDriving]):
 
     def make(self) -> LiveDriving:
         """Make the system; the policy is that of its whole life."""
-        return LiveDriving(
-            self._drive, self.tolerance.value / 1e3, self.planning.value / 1e3, self.policy.value
-        )
+        tolerance, planning = self.tolerance.value / 1e3, self.planning.value / 1e3
+        return LiveDriving(self._drive, tolerance, planning, self.policy.value, **self._options)
 
     def change(self, system: LiveDriving) -> None:
         """Set tolerance and planning time."""
         system.tolerance = self.tolerance.value / 1e3
         system.planning = self.planning.value / 1e3
 
-    def draw(self, system: LiveDriving) -> Picture:
-        """Draw what the planner knows, how late, and what was lost on the way."""
-        return live_driving(list(system.history))
+    def dashboard(self, system: LiveDriving) -> Dashboard[RideMoment]:
+        """Show what the planner knows, how late, and what was lost on the way."""
+        return ride_dashboard(system.drive)

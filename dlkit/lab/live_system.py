@@ -15,7 +15,8 @@ from typing import Any, Generic, TypeVar
 import ipywidgets
 
 from dlkit.live.system import LiveSystem
-from dlkit.plots.style import Picture, png
+from dlkit.plots.dashboard import Dashboard
+from dlkit.plots.style import Picture
 
 System = TypeVar("System", bound=LiveSystem[Any])
 
@@ -28,7 +29,8 @@ class LiveWidget(ipywidgets.VBox, Generic[System]):  # type: ignore[misc]  # it 
         longest: Seconds after which it stops by itself.
     """
 
-    every = 1.0  # seconds between two pictures; drawing takes time from the system that it shows
+    every = 1.0  # seconds between two pictures
+    shown = 60  # readings in a picture, at most
 
     def __init__(self, controls: Sequence[ipywidgets.Widget], longest: float) -> None:
         self._longest = longest
@@ -37,7 +39,8 @@ class LiveWidget(ipywidgets.VBox, Generic[System]):  # type: ignore[misc]  # it 
         self.start_button = ipywidgets.Button(description="Start", icon="play")
         self.stop_button = ipywidgets.Button(description="Stop", icon="stop", disabled=True)
         self.text = ipywidgets.HTML(html.escape(self._words()))
-        layout = ipywidgets.Layout(align_self="flex-start", max_width="100%")
+        # Hidden until there is a picture: browsers show an image without bytes as a broken one.
+        layout = ipywidgets.Layout(align_self="flex-start", max_width="100%", display="none")
         self.image = ipywidgets.Image(format="png", layout=layout)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -56,9 +59,9 @@ class LiveWidget(ipywidgets.VBox, Generic[System]):  # type: ignore[misc]  # it 
         """Set a running system as the controls say now."""
         raise NotImplementedError(f"{type(self).__name__} must define change")
 
-    def draw(self, system: System) -> Picture:
-        """Draw what the readings of the system show."""
-        raise NotImplementedError(f"{type(self).__name__} must define draw")
+    def dashboard(self, system: System) -> Dashboard[Any]:
+        """Make the picture that follows a system."""
+        raise NotImplementedError(f"{type(self).__name__} must define dashboard")
 
     def settings(self) -> str:
         """Say in words how the system would start."""
@@ -81,12 +84,16 @@ class LiveWidget(ipywidgets.VBox, Generic[System]):  # type: ignore[misc]  # it 
         self.start_button.disabled, self.stop_button.disabled = True, False
         self.text.value = "starting"
         self.system = self.make()
+        dashboard = self.dashboard(self.system)
+        dashboard.png()  # what matplotlib loads at its first picture is not loaded while it runs
         self.system.start()
         self._ended.clear()
-        self._thread = threading.Thread(target=self._follow, name="dlkit live widget", daemon=True)
+        self._thread = threading.Thread(
+            target=self._follow, args=(dashboard,), name="dlkit live widget", daemon=True
+        )
         self._thread.start()
 
-    def _follow(self) -> None:
+    def _follow(self, dashboard: Dashboard[Any]) -> None:
         system = self.system
         assert system is not None
         ended = False
@@ -95,8 +102,10 @@ class LiveWidget(ipywidgets.VBox, Generic[System]):  # type: ignore[misc]  # it 
                 break
             ended = system.wait(0)  # its last reading is shown too
             system.read()
-            self.picture = self.draw(system)
-            self.image.value = png(self.picture)
+            dashboard.follow(list(system.history)[-self.shown :])
+            self.picture = dashboard.picture
+            self.image.value = dashboard.png()
+            self.image.layout.display = None
             self.text.value = html.escape(self._words())
         self._finish(system)
 

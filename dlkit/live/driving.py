@@ -27,17 +27,20 @@ def _aligner(
     drive: Drive,
     tolerance: float,
     offsets: Mapping[str, float] | None = None,
-    max_wait: float = MAX_WAIT,
+    max_wait: float | None = MAX_WAIT,
 ) -> Aligner:
     offsets = drive.offsets() if offsets is None else offsets
     return Aligner(list(RATES), tolerance, offsets=offsets, lateness=LATENESS, max_wait=max_wait)
 
 
 def samples_of(
-    drive: Drive, tolerance: float, offsets: Mapping[str, float] | None = None
+    drive: Drive,
+    tolerance: float,
+    offsets: Mapping[str, float] | None = None,
+    max_wait: float | None = MAX_WAIT,
 ) -> Iterator[tuple[float, Sample]]:
     """Align a drive; yield when each sample was decided, and the sample."""
-    aligner = _aligner(drive, tolerance, offsets)
+    aligner = _aligner(drive, tolerance, offsets, max_wait)
     for arrived, sensor, item in drive.events:
         aligner.offer(sensor, [item], arrived)
         for sample in aligner.poll(arrived):
@@ -195,13 +198,17 @@ class Watch:
         return alarm
 
 
-def play(drive: Drive, tolerance: float, speed: float = 1.0) -> tuple[SeveralSources, Aligner]:
+def play(
+    drive: Drive, tolerance: float, speed: float = 1.0, max_wait: float | None = MAX_WAIT
+) -> tuple[SeveralSources, Aligner]:
     """Play a drive back as it came, each sensor in a thread of its own, and align it.
 
     Args:
         drive: the drive.
         tolerance: seconds that an item may be away from the camera's.
         speed: 2 plays twice as fast.
+        max_wait: seconds of the road that a frame waits for a sensor that is silent; None waits
+            for as long as it takes, and then the samples do not depend on the machine.
 
     Returns:
         A source of samples, and the machine in it that aligns.
@@ -211,5 +218,5 @@ def play(drive: Drive, tolerance: float, speed: float = 1.0) -> tuple[SeveralSou
     for sensor in RATES:
         arrivals, items = zip(*drive.of(sensor), strict=True)
         sensors[sensor] = Replay(items, arrivals, speed, begin=drive.begins)
-    aligner = _aligner(drive, tolerance, max_wait=MAX_WAIT / speed)
+    aligner = _aligner(drive, tolerance, max_wait=None if max_wait is None else max_wait / speed)
     return SeveralSources(sensors, aligner), aligner

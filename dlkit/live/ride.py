@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlkit.live.driving import Watch, play, time_to_collision
+from dlkit.live.driving import MAX_WAIT, Watch, play, time_to_collision
 from dlkit.live.road import Drive, record
 from dlkit.live.system import LiveSystem
 from dlkit.streaming import Batch, Pipeline, Stats
@@ -63,6 +63,8 @@ class LiveDriving(LiveSystem[RideMoment]):
         planning: seconds that the planner takes for a sample; may be set while it runs.
         policy: what happens to a sample that finds no room.
         capacity: samples that may wait.
+        max_wait: seconds that a frame waits for a sensor that is silent; None waits for as long as
+            it takes.
 
     Raises:
         ValueError: if an argument is none of the accepted.
@@ -82,11 +84,12 @@ class LiveDriving(LiveSystem[RideMoment]):
         planning: float = 0.01,
         policy: str = "drop_oldest",
         capacity: int = 16,
+        max_wait: float | None = MAX_WAIT,
     ) -> None:
         self.drive = record() if drive is None else drive
         self.planning = planning
         self._tolerance = tolerance
-        self.sensors, self.aligner = play(self.drive, tolerance)
+        self.sensors, self.aligner = play(self.drive, tolerance, max_wait=max_wait)
         pipeline = Pipeline(
             self.sensors, max_batch=1, max_delay=0.0, capacity=capacity, policy=policy
         )

@@ -7,6 +7,7 @@ A system says how a batch is answered and what a reading holds; the rest is here
 
 import threading
 from collections import deque
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -81,15 +82,18 @@ class LiveSystem(Generic[Reading]):
         """
         if self._thread is not None:
             raise RuntimeError("the system was started before; make a new one")
+        batches = iter(self.pipeline)  # here, so that a stop before the thread runs ends it
         self._start = self._clock.now()
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(batches,), name=self._name, daemon=True
+        )
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, batches: Iterator[Batch]) -> None:
         try:
             self.prepare_thread()
             with prompt_threads():
-                for batch in self.pipeline:
+                for batch in batches:
                     self.answer(batch)
         except BaseException as error:
             self._error = error

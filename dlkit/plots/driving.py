@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from dlkit.live.driving import Overload, Tolerance
 from dlkit.live.ride import RideMoment
-from dlkit.live.road import DANGER, Drive, danger, gap
-from dlkit.plots.streaming import show_single_points
+from dlkit.live.road import DANGER, LONGEST, Drive, danger, gap
+from dlkit.plots.dashboard import Dashboard, Line, Panel
 from dlkit.plots.style import ALERT, FAINT, INK, MUTED, Picture, colour, new_figure, tidy
 from dlkit.streaming import Sample
+
+DOTS = {"marker": "o", "markersize": 3}
 
 
 def policies(results: Sequence[Overload]) -> Picture:
@@ -151,49 +151,72 @@ def alignment(drive: Drive, samples: Sequence[Sample], start: float, end: float)
     return figure
 
 
-def live_driving(moments: Sequence[RideMoment]) -> Picture:
-    """Draw the last readings of the ride: the gap, what is late, what is lost.
+def ride_dashboard(drive: Drive) -> Dashboard[RideMoment]:
+    """Return the picture that follows a ride: the gap, what is late, what is lost.
+
+    Args:
+        drive: What is driven.
+    """
+    dashboard: Dashboard[RideMoment] = Dashboard(
+        [
+            Panel(
+                "gap, m: true (grey), as answered",
+                [
+                    Line(lambda moment: max(gap(moment.seconds), 0.0), MUTED),
+                    Line(lambda moment: moment.gap, colour(0), options=DOTS),
+                ],
+                top=60,
+            ),
+            Panel(
+                "ms behind the road; dotted: waiting for sensors",
+                [
+                    Line(lambda moment: moment.behind * 1e3, colour(0)),
+                    Line(lambda moment: moment.waited * 1e3, colour(2), ":"),
+                ],
+            ),
+            Panel(
+                "camera frames in a sample, %",
+                [Line(lambda moment: moment.kept * 100, colour(2))],
+                top=105,
+            ),
+            Panel(
+                "waiting, and dropped since the reading before",
+                [
+                    Line(lambda moment: moment.stats.waiting, colour(1)),
+                    Line(lambda moment: moment.dropped, ALERT, "--"),
+                ],
+            ),
+        ],
+        caption=_ride_in_words,
+        seconds=lambda moment, _last: moment.seconds,
+        scale=(0, drive.seconds + 1.0),  # the last answers come after its end
+        xlabel="seconds of the road",
+    )
+    if (begins := danger()) < drive.seconds:
+        distance = dashboard.axes[0]
+        distance.axvspan(begins, LONGEST, color=FAINT, zorder=0, linewidth=0)
+        distance.annotate("danger", (begins, 1), (-3, -11), xycoords=("data", "axes fraction"),
+                          textcoords="offset points", color=ALERT, fontsize=9,
+                          ha="right")  # fmt: skip
+    return dashboard
+
+
+def live_driving(moments: Sequence[RideMoment], drive: Drive) -> Picture:
+    """Draw the readings of a ride: the gap, what is late, what is lost.
 
     Args:
         moments: Readings, in order.
+        drive: What is driven.
 
     Returns:
-        A figure whose axes are placed by hand, so that it can follow twice a second.
+        A figure; its caption has the numbers of the latest reading.
 
     Raises:
         ValueError: If there is no reading.
     """
-    if not moments:
-        raise ValueError("moments must hold at least one reading, got none")
-    seconds = [moment.seconds for moment in moments]
-    end = max(seconds[-1], seconds[0] + 5)
-    figure = new_figure(9, 3.6, caption=_ride_in_words(moments[-1]), fixed=True)
-    places = [(0.07, 0.58), (0.56, 0.58), (0.07, 0.13), (0.56, 0.13)]
-    distance, late, kept, drops = (figure.add_axes((x, y, 0.42, 0.31)) for x, y in places)
-    tidy(distance, title="gap, m: true (grey), as answered", grid="y")
-    road = np.linspace(seconds[0], seconds[-1], 200)
-    distance.plot(road, [max(gap(t), 0.0) for t in road], color=MUTED, linewidth=1.2)
-    distance.plot(seconds, [m.gap for m in moments], color=colour(0), marker="o", markersize=3)
-    if (begins := danger()) < end:
-        distance.axvspan(begins, end, color=FAINT, zorder=0, linewidth=0)
-        distance.annotate("danger", (begins, 1), (-3, -11), xycoords=("data", "axes fraction"),
-                          textcoords="offset points", color=ALERT, fontsize=9,
-                          ha="right")  # fmt: skip
-    tidy(late, title="ms behind the road; dotted: waiting for sensors", grid="y")
-    late.plot(seconds, [m.behind * 1e3 for m in moments], color=colour(0), linewidth=1.8)
-    late.plot(seconds, [m.waited * 1e3 for m in moments], ":", color=colour(2), linewidth=1.8)
-    tidy(kept, title="camera frames in a sample, %", xlabel="seconds", grid="y")
-    kept.plot(seconds, [m.kept * 100 for m in moments], color=colour(2), linewidth=1.8)
-    tidy(drops, title="waiting, and dropped since the reading before", xlabel="seconds", grid="y")
-    drops.plot(seconds, [m.stats.waiting for m in moments], color=colour(1), linewidth=1.8)
-    drops.plot(seconds, [m.dropped for m in moments], "--", color=ALERT, linewidth=1.8)
-    for axes in (distance, late, kept, drops):
-        show_single_points(axes)
-        axes.set_ylim(bottom=0)
-        axes.set_xlim(seconds[0], end)
-    kept.set_ylim(0, 105)
-    drops.set_ylim(0, max(drops.get_ylim()[1], 1))
-    return figure
+    dashboard = ride_dashboard(drive)
+    dashboard.follow(moments)
+    return dashboard.picture
 
 
 def _ride_in_words(moment: RideMoment) -> str:

@@ -103,7 +103,9 @@ def timeline(records: Any, seconds: float | None = None) -> Picture:
     figure.text(
         LEFT / width,
         1 - 0.2 / height,
-        f"Training waits {share:.0%} of this time",
+        f"Training waits {share:.0%} of this time"
+        if "compute" in drawn
+        else "Batches as fast as they come: no training step",
         fontsize=11,
         color=INK,
         va="center",

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dlkit.live.digits import Moment
+from dlkit.plots.dashboard import Dashboard, Line, Panel
 from dlkit.plots.style import ALERT, FAINT, INK, MUTED, Picture, colour, new_figure, tidy
 
 Steps = Sequence[tuple[float, float]]  # the load in items/s, and the p99 in seconds
@@ -144,52 +145,62 @@ def latency_and_throughput(
     return figure
 
 
+def digits_dashboard(objective: float | None) -> Dashboard[Moment]:
+    """Return the picture that follows the live digits: load, batches, latency, queue and drops.
+
+    Args:
+        objective: Seconds that should not be exceeded, if there are any.
+    """
+
+    def latency(share: str, style: str) -> Line[Moment]:
+        return Line(lambda moment: getattr(moment.stats, share) * 1e3, colour(0), style)
+
+    return Dashboard(
+        [
+            Panel(
+                "frames/s: set (grey), answered",
+                [
+                    Line(lambda moment: moment.rate, MUTED, options={"drawstyle": "steps-post"}),
+                    Line(lambda moment: moment.stats.leaving, colour(0)),
+                ],
+            ),
+            Panel("frames in a batch", [Line(lambda moment: moment.batch, colour(2))]),
+            Panel(
+                "latency, ms: p50, p95, p99",
+                [latency("p50", ":"), latency("p95", "--"), latency("p99", "-")],
+                limit=None if objective is None else objective * 1e3,
+            ),
+            Panel(
+                "waiting, and dropped since the reading before",
+                [
+                    Line(lambda moment: moment.stats.waiting + moment.stats.ready, colour(1)),
+                    Line(lambda moment: moment.dropped, ALERT, "--"),
+                ],
+            ),
+        ],
+        caption=lambda moment: _in_words(moment, objective),
+        seconds=lambda moment, last: moment.seconds - last.seconds,
+        scale=(-60, 0),
+        xlabel="seconds until now",
+    )
+
+
 def live_digits(moments: Sequence[Moment], objective: float | None) -> Picture:
-    """Draw the last readings of the live digits: load, batches, queue, latency, drops.
+    """Draw the last readings of the live digits: load, batches, latency, queue and drops.
 
     Args:
         moments: Readings, in order.
         objective: Seconds that should not be exceeded, if there are any.
 
     Returns:
-        A figure whose axes are placed by hand, so that it can follow twice a second.
+        A figure; its caption has the numbers of the latest reading.
 
     Raises:
         ValueError: If there is no reading.
     """
-    if not moments:
-        raise ValueError("moments must hold at least one reading, got none")
-    seconds = [moment.seconds for moment in moments]
-    figure = new_figure(9, 3.6, caption=_in_words(moments[-1], objective), fixed=True)
-    places = [(0.07, 0.58), (0.56, 0.58), (0.07, 0.13), (0.56, 0.13)]
-    rate, size, wait, drops = (figure.add_axes((x, y, 0.42, 0.31)) for x, y in places)
-    tidy(rate, title="frames/s: set (grey), answered", grid="y")
-    rate.step(seconds, [m.rate for m in moments], color=MUTED, where="post", linewidth=1.2)
-    rate.plot(seconds, [m.stats.leaving for m in moments], color=colour(0), linewidth=2)
-    tidy(size, title="frames in a batch", grid="y")
-    size.plot(seconds, [m.batch for m in moments], color=colour(2), linewidth=2)
-    tidy(wait, title="latency, ms: p50, p95, p99", xlabel="seconds", grid="y")
-    for name, style in (("p50", ":"), ("p95", "--"), ("p99", "-")):
-        values = [getattr(moment.stats, name) * 1e3 for moment in moments]
-        wait.plot(seconds, values, style, color=colour(0), linewidth=1.8)
-    if objective is not None:
-        wait.axhline(objective * 1e3, color=ALERT, linewidth=1.2)
-    tidy(drops, title="waiting, and dropped since the reading before", xlabel="seconds", grid="y")
-    drops.plot(seconds, [m.stats.waiting + m.stats.ready for m in moments], color=colour(1), lw=1.8)
-    drops.plot(seconds, [m.dropped for m in moments], color=ALERT, linewidth=1.8, linestyle="--")
-    drops.set_ylim(top=max(drops.get_ylim()[1], 1))
-    for axes in (rate, size, wait, drops):
-        show_single_points(axes)
-        axes.set_ylim(bottom=0)
-        axes.set_xlim(seconds[0], max(seconds[-1], seconds[0] + 5))
-    return figure
-
-
-def show_single_points(axes: Axes) -> None:
-    """Mark lines of one point, which would not be seen."""
-    for line in axes.lines:
-        if np.size(line.get_xdata()) == 1:
-            line.set_marker("o")
+    dashboard = digits_dashboard(objective)
+    dashboard.follow(moments)
+    return dashboard.picture
 
 
 def _in_words(moment: Moment, objective: float | None) -> str:

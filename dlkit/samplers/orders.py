@@ -218,6 +218,9 @@ class BlockShuffleSampler(Sampler):
         block_size: indices in a block.
         generator: source of random numbers; PyTorch's global one by default.
 
+    Raises:
+        ValueError: if `block_size` is no positive integer.
+
     Example:
         >>> list(BlockShuffleSampler(range(6), 3, generator=torch.Generator().manual_seed(0)))
         [0, 2, 1, 3, 5, 4]

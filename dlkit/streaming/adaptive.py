@@ -7,7 +7,8 @@ An item waits for its batch to fill, at worst for the whole batch under way, and
 What batches of each size take is measured as they pass. So the largest size is the one whose time
 fits twice into the objective, and the delay is a share of what batches as they are leave over. The
 share is found by feedback, as a sender finds its rate in TCP (Chiu and Jain, 1989): it grows a
-little each time the measured percentile is well under the objective, and is cut where it is over.
+little each time the measured percentile is under half of the objective, and is cut where it is
+over: a machine that does something else for 20 ms must not find all of the time given away.
 Clipper (Crankshaw and others, 2017) chooses batch sizes for an objective in the same spirit.
 """
 
@@ -19,6 +20,7 @@ from dlkit.streaming.checks import check_not_negative, check_positive, check_sha
 from dlkit.streaming.latency import Latencies
 
 MARGIN = 0.7  # of the objective is planned with; the rest is for what nobody planned
+CALM = 0.5  # of the objective: under it batches may wait longer; waiting alone must not fill it
 ENOUGH = 50  # items that a percentile needs to be worth reacting to
 
 
@@ -72,6 +74,9 @@ class Adaptive:
     Attributes:
         size: the largest batch that now is planned.
         delay: seconds that a batch now may wait to fill.
+
+    Raises:
+        ValueError: if there is no such size, delay or share.
 
     Example:
         >>> sizing = Adaptive(objective=0.1, max_batch=64)
@@ -157,6 +162,6 @@ class Adaptive:
         seen = latencies.quantile(self.percentile, now)
         if seen > self.objective:
             self._share *= 0.5
-        elif seen < MARGIN * self.objective:
+        elif seen < CALM * self.objective:
             self._share = min(self._share + 0.05, 1.0)
         self._plan()

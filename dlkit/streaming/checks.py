@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from dlkit.checks import is_real
+
 
 class StreamError(RuntimeError):
     """What went wrong in a stream and is not an exception of the user's own code."""
@@ -33,19 +35,19 @@ def check_positive(name: str, value: Any, unit: str = "seconds") -> None:
         ...
         ValueError: rate must be a finite number of items/s above 0, but got 0
     """
-    if not _is_number(value) or not math.isfinite(value) or value <= 0:
+    if not is_real(value) or not math.isfinite(value) or value <= 0:
         raise ValueError(f"{name} must be a finite number of {unit} above 0, but got {value!r}")
 
 
 def check_not_negative(name: str, value: Any, unit: str = "seconds") -> None:
     """Raise `ValueError` unless `value` is a finite number of at least 0."""
-    if not _is_number(value) or not math.isfinite(value) or value < 0:
+    if not is_real(value) or not math.isfinite(value) or value < 0:
         raise ValueError(f"{name} must be a finite number of {unit}, 0 or more, but got {value!r}")
 
 
 def check_share(name: str, value: Any) -> None:
     """Raise `ValueError` unless `value` is a number from 0 to below 1."""
-    if not _is_number(value) or not 0 <= value < 1:
+    if not is_real(value) or not 0 <= value < 1:
         raise ValueError(f"{name} must be a share from 0 to below 1, but got {value!r}")
 
 
@@ -81,7 +83,3 @@ def check_stamp(stream: str, stamp: Any) -> float:
     if not math.isfinite(value):
         raise ValueError(f"time stamps must be finite, but stream {stream!r} gave {stamp!r}")
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return hasattr(value, "__float__") and not isinstance(value, bool)

@@ -122,6 +122,9 @@ class Consumer:
 
     def __iter__(self) -> Iterator[Batch]:
         self._refuse_what_has_ended()
+        return self._batches()
+
+    def _batches(self) -> Iterator[Batch]:
         try:
             while True:
                 try:
@@ -134,8 +137,11 @@ class Consumer:
             # Also when the consumer leaves the loop: nobody else could end the threads then.
             self.stop()
 
-    async def __aiter__(self) -> AsyncIterator[Batch]:
+    def __aiter__(self) -> AsyncIterator[Batch]:
         self._refuse_what_has_ended()
+        return self._batches_on_the_loop()
+
+    async def _batches_on_the_loop(self) -> AsyncIterator[Batch]:
         try:
             while True:
                 try:

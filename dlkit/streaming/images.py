@@ -34,6 +34,7 @@ class FolderSource(TimedSource):
 
     Raises:
         FileNotFoundError: if there is no such folder, or no image in it.
+        ValueError: if there is no such rate.
     """
 
     def __init__(

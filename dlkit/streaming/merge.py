@@ -46,6 +46,9 @@ class Merger:
     Attributes:
         late: how many came too late for the order.
 
+    Raises:
+        ValueError: if names are not different, or there is no such policy or capacity.
+
     Example:
         >>> merger = Merger(["a", "b"], "round_robin", tag=False)
         >>> merger.offer("a", [1, 2, 3], now=0.0); merger.offer("b", [10], now=0.1)

@@ -17,6 +17,9 @@ class ClockOffset:
         window: items that are looked at, the latest ones.
         delay: seconds that an item takes at least, if known.
 
+    Raises:
+        ValueError: if there is no such window or delay.
+
     Example:
         >>> clock = ClockOffset()
         >>> for stamp, arrived in [(10.0, 7.5), (11.0, 8.1), (12.0, 9.3)]:

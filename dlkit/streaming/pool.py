@@ -76,6 +76,9 @@ class BufferPool:
     Attributes:
         leaked: how many arrays were lost without being given back.
 
+    Raises:
+        ValueError: if `count` is no positive integer, or there is no such shape.
+
     Example:
         >>> pool = BufferPool(2, shape=(4, 3))
         >>> with pool.lend() as array:

@@ -28,6 +28,9 @@ class Backoff:
         jitter: by which share a wait is shortened at most, by chance.
         seed: of that chance.
 
+    Raises:
+        ValueError: if there is no such number of seconds or attempts.
+
     Example:
         >>> backoff = Backoff(first=0.1, most=0.5, attempts=4)
         >>> [backoff.next() for _ in range(5)]
@@ -154,6 +157,9 @@ class Watchdog:
 
     Attributes:
         stalls: how often the silence was too long.
+
+    Raises:
+        ValueError: if `patience` is no finite number above 0.
 
     Example:
         >>> dog = Watchdog(patience=1.0)

@@ -27,6 +27,11 @@ class Chain(Rows):
         before: the stage from asking on; None where nothing of the batch happens then.
         after: the stage until it is there; batches whose middle time is 0 have none of the two.
 
+    Attributes:
+        computing: whether training computes all the time from one batch until it asks for the next.
+            Who iterates and does other things beside says when it computed, and clears this.
+        left_out: batches that were not noted, because they came too fast.
+
     Example:
         >>> from dlkit.trace.rings import no_records
         >>> from dlkit.trace.spans import STAGES
@@ -41,6 +46,8 @@ class Chain(Rows):
     def __init__(self, capacity: int, before: str | None, after: str) -> None:
         super().__init__(capacity, 5)
         self._before, self._after = before, after
+        self.computing = True
+        self.left_out = 0
 
     def begin(self) -> None:
         """A pass begins: what came before it is not followed by its first batch."""
@@ -49,6 +56,11 @@ class Chain(Rows):
     def end(self, asked: int) -> None:
         """Note that a batch was asked for, and there was none."""
         self.extend((-1, -1, asked, asked, asked))
+
+    def clear(self) -> None:
+        """Forget all batches."""
+        super().clear()
+        self.left_out = 0
 
     def read(self, collated: Records) -> tuple[Records, int]:
         """Return the spans of the batches, and how many are not there any more.
@@ -62,13 +74,15 @@ class Chain(Rows):
         _, key, asked, between, ready = batches.T
         apart = between > 0
         done = _begun(collated, key, ready)
-        spans = {"wait": (asked, ready, key), "compute": _computed(table, there)}
+        spans = {"wait": (asked, ready, key)}
+        if self.computing:
+            spans["compute"] = _computed(table, there)
         found = {self._after: (between[apart], done[apart], key[apart])}
         if self._before is not None:
             found = {self._before: (asked[apart], between[apart], key[apart]), **found}
         records = [_spans(stage, *columns) for stage, columns in {**found, **spans}.items()]
-        of_a_batch = 2 + (len(found) if apart.any() else 0)
-        return np.concatenate(records), of_a_batch * self.dropped(batches)
+        of_a_batch = len(spans) + (len(found) if apart.any() else 0)
+        return np.concatenate(records), of_a_batch * (self.dropped(batches) + self.left_out)
 
 
 Column = npt.NDArray[np.int64]

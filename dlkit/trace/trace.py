@@ -21,6 +21,7 @@ from dlkit.trace.summary import TraceSummary, summarise
 from dlkit.trace.worker_rings import WorkerRings
 
 CAPACITY = 1 << 14  # spans; 0.8 MB, and 4,000 batches of a training loop
+LARGEST = 1 << 40  # spans: 48 TB
 
 
 class Trace:
@@ -37,7 +38,7 @@ class Trace:
         cpu: whether to note how long a core was used, too, which tells waiting from computing.
 
     Raises:
-        ValueError, TypeError: if `capacity` is not a positive integer.
+        ValueError, TypeError: if `capacity` is not a positive integer, or is beyond any memory.
 
     Example:
         >>> from dlkit import DataLoader
@@ -56,6 +57,8 @@ class Trace:
             raise TypeError(f"capacity must be a positive integer, but got {capacity!r}")
         if operator.index(capacity) < 1:
             raise ValueError(f"capacity must be a positive integer, but got {capacity!r}")
+        if operator.index(capacity) > LARGEST:
+            raise ValueError(f"capacity must be at most {LARGEST:,} spans, but got {capacity!r}")
         self.capacity = operator.index(capacity)
         self.samples, self.cpu = bool(samples), bool(cpu)
         self.rank = _rank()
@@ -126,7 +129,12 @@ class Trace:
 
     @property
     def dropped(self) -> int:
-        """How many spans were recorded, but had to go for newer ones."""
+        """How many spans had to go for newer ones, or came too fast for all of them to be noted.
+
+        The latter are of batches that the training loop fetches itself in less than 100
+        microseconds: from the 65th on, only groups of them are noted, which keeps the loss of
+        throughput below 2 %.
+        """
         return sum(count for _, count in self._read()) + sum(self._gone.values())
 
     def records(self) -> Records:

@@ -87,7 +87,8 @@ class BatchSizeScheduler(Callback):
         if type(self.schedule).after_step is BatchSizeSchedule.after_step:
             return
         gradients = [parameter.grad for parameter in trainer.model.parameters()]
-        samples = step.samples * _world_size()
+        self.schedule.ranks = _world_size()
+        samples = trainer.ranks.all_samples(step.samples)  # this rank may have had none
         self._change(trainer, self.schedule.after_step(size, gradients, samples), within=True)
 
     def on_epoch_end(self, trainer: "Trainer", row: Row) -> None:

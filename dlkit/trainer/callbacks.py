@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from dlkit.checks import is_real
 from dlkit.trainer.history import Row, better_direction
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class EarlyStopping(Callback):
     ) -> None:
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
             raise ValueError(f"patience must be a whole number of epochs, 1 or more: {patience!r}")
-        if not min_delta >= 0:
+        if not is_real(min_delta) or not min_delta >= 0:
             raise ValueError(f"min_delta must be 0 or more, got {min_delta!r}")
         self.monitor = monitor
         self.patience = patience

@@ -88,6 +88,8 @@ class Trainer(Loop):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, but got a {type(model).__name__}")
         if schedule_every not in ("epoch", "step"):
             raise ValueError(f"schedule_every must be 'epoch' or 'step', got {schedule_every!r}")
         check_positive_int("accumulate", accumulate)

@@ -126,7 +126,7 @@ except ValueError as error:
 # exact sums over samples, and measures how long it *waits* for data.
 #
 # **Predict.** What is the loss before the first step, when ten classes are equally likely? After
-# eight epochs, which will be higher: accuracy on the training or on the test images?
+# five epochs, which will be higher: accuracy on the training or on the test images?
 
 # %%
 optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
@@ -140,13 +140,13 @@ print("loss near log(10) = 2.303 before training:", abs(before["loss"] - 2.303) 
 # %%
 # NBVAL_IGNORE_OUTPUT
 display(live)
-history = trainer.fit(train_loader, epochs=8, val_loader=test_loader)
+history = trainer.fit(train_loader, epochs=5, val_loader=test_loader)
 
 # %%
 last = history[-1]
 print("epochs:", len(history), "of", len(train_loader), "steps each")
 print("test accuracy is at least 95 %:", last["val_accuracy"] >= 0.95)
-print("the curves show every epoch:", len(live.picture.axes[0].lines[0].get_xdata()) == 8)
+print("the curves show every epoch:", len(live.picture.axes[0].lines[0].get_xdata()) == 5)
 
 # %%
 # NBVAL_IGNORE_OUTPUT

@@ -118,7 +118,7 @@ print("after backward: ", after)
 # In a *ring*, each rank speaks to its right neighbour only. The vector is cut into $N$ chunks; in
 # $N - 1$ turns each chunk travels round, growing; in $N - 1$ more the sums travel round.
 #
-# **Predict.** For 8 ranks and a vector of 8 MB: how much does each rank send in all?
+# **Predict.** For 8 ranks and a vector of 1 MB: how much does each rank send in all?
 
 
 # %%
@@ -141,12 +141,12 @@ def ring_all_reduce(vectors):
 
 # %%
 for n in (2, 4, 8, 16):
-    vectors = [torch.full((2_097_152,), float(rank)) for rank in range(n)]
+    vectors = [torch.full((262_144,), float(rank)) for rank in range(n)]
     results, sent = ring_all_reduce(vectors)
     total = sum(vectors)
     right = all(torch.equal(result, total) for result in results)
     mb = max(sent) / 2**20
-    print(f"{n:2} ranks: right {right}, each sends {mb:5.2f} MB; to rank 0: {8 * (n - 1)} MB")
+    print(f"{n:2} ranks: right {right}, each sends {mb:.3f} MB; to rank 0: {n - 1} MB")
 
 # %% [markdown]
 # **Investigate.** Each rank sends $2 (N - 1) / N$ times the vector, never more than twice, however
@@ -182,23 +182,26 @@ def train(batch_size):
 
 
 # %%
-for world_size in (2, 3):
-    expected, _ = train(8 * world_size)  # one process
-    ranks = ddp.launch(train, 8, world_size=world_size, timeout=240, device="cpu")
-    far = max(float((weights - expected).abs().max()) for weights, _ in ranks)
-    same = all(torch.equal(weights, ranks[0][0]) for weights, _ in ranks)
-    print(f"{world_size} ranks: equal to one process to 6 digits: {far < 1e-6};", end=" ")
-    print("among each other bit for bit:", same, "- samples:", ranks[0][1])
-
-
-# %%
 def steps():
     shares = [[8, 8, 1], [8, 8, 1], [8, 8]]
     batches = [torch.zeros(size, 4) for size in shares[ddp.current().rank]]
     return [(len(batch), weight) for batch, weight in ddp.join(batches)]
 
 
-for rank, taken in enumerate(ddp.launch(steps, world_size=3, timeout=240, device="cpu")):
+def both():
+    return *train(8), steps()
+
+
+# %%
+for world_size in (2, 3):
+    expected, _ = train(8 * world_size)  # one process
+    ranks = ddp.launch(both, world_size=world_size, timeout=240, device="cpu")
+    far = max(float((weights - expected).abs().max()) for weights, *_ in ranks)
+    same = all(torch.equal(weights, ranks[0][0]) for weights, *_ in ranks)
+    print(f"{world_size} ranks: equal to one process to 6 digits: {far < 1e-6};", end=" ")
+    print("among each other bit for bit:", same, "- samples:", ranks[0][1])
+
+for rank, (*_, taken) in enumerate(ranks):
     print("rank", rank, "takes (samples, weight):", taken)
 
 # %% [markdown]

@@ -1,121 +1,89 @@
 """A mock interview played to its end in JupyterLab in Chromium, by keyboard alone.
 
-Set DLKIT_SCREENSHOTS to a folder to get pictures of a question of each kind and of the report.
+Pictures of a question of each kind and of the report are left in build/screenshots.
 """
 
-import os
-from pathlib import Path
-
 import jupyterlab_driver as lab
-import pytest
 
-NOTEBOOK = "12_interview_questions"
 MOST_QUESTIONS = 12
-# An answer changes several widgets, one message each: it is there when nothing changes any more.
-SETTLED = """async ([node, before]) => {
-  const text = said => said.replace(/\\d+:\\d\\d left/g, '');
-  for (let last = '', same = 0; same < 5; ) {
-    await new Promise(resolve => setTimeout(resolve, 100));
-    const now = text(node.innerText);
-    same = now === last && now !== text(before) ? same + 1 : 0;
-    last = now;
-  }
-}"""
+KINDS = ("follow-up", "bug-hunt", "coding", "card")
+INTERVIEW = """
+import tempfile
+from dlkit.lab import MockInterview, Progress
+MockInterview(Progress(tempfile.mkdtemp()), seed=1)
+"""
 
 pytestmark = lab.MARKS
 
 
-@pytest.fixture
-def page(tmp_path):
-    server = lab.Server(tmp_path)
-    try:
-        with lab.launched() as chromium:
-            opened = lab.NotebookPage(
-                chromium.new_page(viewport={"width": 1280, "height": 1400}), server, NOTEBOOK
-            )
-            yield opened
-            server.end_kernels()
-    finally:
-        server.close()
-
-
-class Played:
+class Played(lab.Widget):
     """The interview's cell, and what a learner does in it with the keyboard."""
 
-    def __init__(self, cell):
-        self.cell, self.page = cell, cell.page
-
-    def button(self, label):
-        return self.cell.get_by_role("button", name=label, exact=True)
-
-    def press(self, label):
-        """Give a button the focus, press space, and wait until the interview has answered."""
-        before = self.cell.inner_text()
-        self.button(label).focus()
+    def act(self, label):
+        """Go to a button with the tab key, press space, and wait for what comes of it."""
+        self.tab_to(self.button(label))
         self.page.keyboard.press("Space")
-        self.page.evaluate(SETTLED, [self.cell.element_handle(), before])
+        self.settle()
+
+    def begin(self):
+        """Give the first control the focus, from which the tab key goes on."""
+        self.cell.locator(".jp-OutputArea-output button, textarea").first.focus()
 
     def kind(self):
         text = self.cell.inner_text()
-        return next(k for k in ("follow-up", "bug-hunt", "coding", "card") if f", {k}, " in text)
+        return next(kind for kind in KINDS if f", {kind}, " in text)
 
     def answer(self):
         """Give some answer to the question, whatever it is, so that the next one is asked."""
         kind = self.kind()
+        self.begin()
         if kind in ("coding", "bug-hunt"):
-            self.press("Run")
-            self.press("Next question")
+            self.act("Run")
+            self.begin()
+            self.act("Next question")
         elif self.button("Show the answer").count():
-            self.cell.locator("textarea").focus()
             self.page.keyboard.type("in my own words")
-            self.press("Show the answer")
-            self.press("good")
-        else:
-            field = self.cell.locator(".dlkit-choice button, textarea").first
-            field.focus()
+            self.act("Show the answer")
+            self.begin()
+            self.act("good")
+        elif self.cell.locator(".dlkit-choice").count():
             self.page.keyboard.press("Space")
-            self.press("Answer")
+            self.act("Answer")
+        else:
+            self.page.keyboard.type("3")
+            self.act("Answer")
         return kind
 
-    def shoot(self, name):
-        if folder := os.environ.get("DLKIT_SCREENSHOTS"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self.cell.screenshot(path=Path(folder) / f"interview_{name}.png")
 
-
-def test_an_interview_is_played_to_its_end_by_keyboard(page):
-    page.run_all()
-    assert page.errors() == []
-    begin = page.page.get_by_role("button", name="Begin", exact=True)
-    interview = Played(page.page.locator(".jp-CodeCell", has=begin))
-    interview.cell.scroll_into_view_if_needed()
-    interview.shoot("start")
-    handle = interview.cell.element_handle()
-    index = page.page.evaluate(
-        "cell => [...document.querySelectorAll('.jp-CodeCell')].indexOf(cell)", handle
-    )
-    before = interview.cell.inner_text()
-    begin.focus()
-    page.page.keyboard.press("Space")
-    interview = Played(page.page.locator(".jp-CodeCell").nth(index))
-    page.page.evaluate(SETTLED, [interview.cell.element_handle(), before])
-    first = interview.cell.locator("b").first.inner_text()
-    assert first.endswith("left")
-    page.page.wait_for_function(
-        "([node, before]) => node.querySelector('b').innerText !== before",
-        arg=[interview.cell.element_handle(), first],
-    )
-    interview.press("Pause")
-    interview.press("Go on")
-    asked = []
-    while len(asked) < MOST_QUESTIONS and set(asked) < {"card", "coding", "bug-hunt", "follow-up"}:
-        interview.shoot(interview.kind())
-        asked.append(interview.answer())
-    assert {"card", "coding", "bug-hunt"} <= set(asked)
-    interview.shoot("after")
-    interview.press("End the interview")
-    text = interview.cell.inner_text()
-    interview.shoot("report")
-    assert "To revise" in text
-    assert "Questions and answers" in text
-    assert f"{len(asked)}. " in text
+def test_an_interview_is_played_to_its_end_by_keyboard(opened_notebook):
+    with opened_notebook("interview", [INTERVIEW], height=1400) as notebook:
+        notebook.run_all()
+        cells = notebook.page.locator(".jp-Cell").count()
+        interview = Played(notebook.page.locator(".jp-CodeCell").first)
+        interview.judge("MockInterview_start")
+        interview.begin()
+        interview.act("Begin")
+        first = interview.cell.locator("b").first.inner_text()
+        assert first.endswith("left")
+        notebook.page.wait_for_function(
+            "([cell, before]) => cell.querySelector('b').innerText !== before",
+            arg=[interview.cell.element_handle(), first],
+        )
+        interview.begin()
+        interview.act("Pause")
+        interview.begin()
+        interview.act("Go on")
+        asked = []
+        while len(asked) < MOST_QUESTIONS and set(asked) < set(KINDS):
+            if interview.kind() not in asked:
+                interview.judge(f"MockInterview_{interview.kind()}")
+            asked.append(interview.answer())
+        assert {"card", "coding", "bug-hunt"} <= set(asked)
+        interview.begin()
+        interview.act("End the interview")
+        interview.judge("MockInterview_report")
+        text = interview.cell.inner_text()
+        assert "To revise" in text
+        assert "Questions and answers" in text
+        assert f"{len(asked)}. " in text
+        assert notebook.page.locator(".jp-Cell").count() == cells

@@ -60,12 +60,6 @@ def test_a_page_shows_code_outputs_pictures_and_formulas(site):
     assert 'id="dlkit.samplers.DistributedSampler"' in reference
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with lab.launched() as chromium:
-        yield chromium
-
-
 @pytest.fixture
 def page(browser):
     context = browser.new_context(offline=True)

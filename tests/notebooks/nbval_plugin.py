@@ -25,14 +25,19 @@ def start_as_for_a_learner(plain):
     def start_new_kernel(*args, **options):
         environment = dict(options.pop("env", None) or os.environ)
         environment.pop("PYTEST_CURRENT_TEST", None)
-        if "PYTEST_XDIST_WORKER" in environment:
-            # Several kernels share the cores; each with a thread for every core, they would wait
-            # for each other most of the time.
-            environment.setdefault("OMP_NUM_THREADS", "1")
-        return plain(*args, env=environment, **options)
+        return plain(*args, env=threads_of_a_kernel(environment) | environment, **options)
 
     start_new_kernel.plain = plain
     return start_new_kernel
+
+
+def threads_of_a_kernel(environment):
+    """What a kernel's environment should say of threads, unless it says so itself.
+
+    Beside other kernels that share the cores, each with a thread for every core would wait for the
+    others most of the time.
+    """
+    return {"OMP_NUM_THREADS": "1"} if "PYTEST_XDIST_WORKER" in environment else {}
 
 
 def pytest_ignore_collect(collection_path):

@@ -43,6 +43,7 @@ class CardsWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no a
             placeholder="what the code prints", layout=_WIDE, rows=3
         )
         self.submit = _button("Answer", self._on_submit)
+        self.submit.button_style = "primary"  # it stands below the choices, and is none of them
         self.reveal = _button("Show the answer", self._on_reveal)
         self.ratings = [_button(rating, self._on_rating) for rating in RATINGS]
         self.feedback = ipywidgets.HTML(layout=_WIDE)

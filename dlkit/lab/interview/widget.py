@@ -91,6 +91,8 @@ class MockInterview(AnswerFields):
             "finish": self._on_finish,
         }
         self.buttons = {key: _button(self._say[key], act) for key, act in acts.items()}
+        for key in ("start", "answer", "run"):
+            self.buttons[key].button_style = "primary"  # choices are buttons too, and these go on
         self.ratings = {
             rating: _button(rating, functools.partial(self._on_rating, rating))
             for rating in RATINGS

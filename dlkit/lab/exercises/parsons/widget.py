@@ -13,8 +13,16 @@ import ipywidgets
 
 from dlkit.lab.exercises.parsons.problem import Arrangement, check, find
 from dlkit.lab.exercises.progress import Progress
+from dlkit.lab.exercises.task import to_html
 
 MONO = "font-family: monospace; white-space: pre-wrap"
+# The title of a list above it, where it has room, and code as code looks.
+STYLE = """<style>
+.dlkit-parsons .widget-select { flex-direction: column; align-items: stretch }
+.dlkit-parsons .widget-select > label { width: auto; text-align: left }
+.dlkit-parsons .widget-select > select {
+  width: 100%; font-family: var(--jp-code-font-family, monospace) }
+</style>"""
 
 
 class ParsonsProblem(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no annotations
@@ -52,9 +60,7 @@ class ParsonsProblem(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
         self.buttons["down"].on_click(lambda _: self.move(self._at(self.program), 1))
         self.buttons["check"].on_click(lambda _: self.check())
         self.text = ipywidgets.HTML()
-        title = (
-            f"<b>{html.escape(self.problem.title)}</b><p>{html.escape(self.problem.statement)}</p>"
-        )
+        title = f"{STYLE}<b>{html.escape(self.problem.title)}</b>{to_html(self.problem.statement)}"
         buttons = ipywidgets.VBox(list(self.buttons.values()))
         lists = ipywidgets.HBox([self.lines, buttons, self.program])
         super().__init__([ipywidgets.HTML(title), lists, self.text])

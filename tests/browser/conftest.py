@@ -1,0 +1,70 @@
+"""One JupyterLab and one Chromium for the browser tests, cut off from every other machine."""
+
+from contextlib import contextmanager
+
+import nbformat
+import pytest
+
+pytest.register_assert_rewrite("jupyterlab_driver")
+
+import jupyterlab_driver as lab  # noqa: E402
+from jupyterlab_server import Server  # noqa: E402
+from loopback import Loopback, Open  # noqa: E402
+
+# Without a kernel's name, JupyterLab asks for one and waits.
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+@pytest.fixture(scope="package")
+def network():
+    """One without a way out, where the system lets us make it."""
+    try:
+        made = Loopback()
+    except OSError:
+        yield Open()
+    else:
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory, network):
+    running = Server(tmp_path_factory.mktemp("jupyterlab"), network)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="package")
+def browser(network):
+    # One for all, because Playwright cannot be started twice in a thread.
+    with lab.launched(network) as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="package")
+def context(browser):
+    """Of all pages of JupyterLab, so that they share what was loaded of it."""
+    return browser.new_context()
+
+
+@pytest.fixture(scope="package")
+def opened_notebook(server, context):
+    """Opens a notebook for the time of a `with`, at whose end it must have asked nobody outside."""
+
+    @contextmanager
+    def open_notebook(name, sources=None, height=1000):
+        if sources is not None:
+            cells = [nbformat.v4.new_code_cell(source) for source in sources]
+            made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
+            nbformat.write(made, server.notebooks / f"{name}.ipynb")
+        page = context.new_page()
+        page.set_viewport_size({"width": 1280, "height": height})
+        try:
+            opened = lab.NotebookPage(page, server, name)
+            yield opened
+            assert opened.asked_outside == [], "the page asked for something on another machine"
+        finally:
+            page.close()
+            server.end_kernels()
+
+    return open_notebook
