@@ -35,6 +35,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "dlkit.plots": ("pipeline", "batching", "shuffling", "workers", "profiling", "prediction",
                     "sharding", "ranks", "storage", "streaming", "training", "style"),
     "dlkit.lab": (),
+    "dlkit.bench": (),
 }  # fmt: skip
 
 
