@@ -34,6 +34,7 @@ from dlkit.datasets import PackedStrings
 
 HERE = "benchmarks.caching"
 WORKERS = 4
+NAMES = 1_000  # strings in a batch
 
 
 def speed(
@@ -110,17 +111,20 @@ def cache_memory(count: int, side: int) -> tuple[float, float]:
 
 
 def string_memory(count: int, packed: bool) -> tuple[float, float]:
-    """Return bytes of one copy, and what the processes hold of the strings."""
+    """Return bytes of one copy, and what the processes hold of the strings.
+
+    That is what they hold more than with so few that each worker has a single batch.
+    """
     settings: dict[str, Any] = {"num_workers": WORKERS, "persistent_workers": True}
     held, nbytes = [], 0
-    for length in (WORKERS, count):
+    for length in (WORKERS * NAMES, count):
         made = (f"train/class_{i % 1000:04}/image_{i:08}.jpg" for i in range(length))
         names: Sequence[str] = PackedStrings(made) if packed else list(made)
         if isinstance(names, PackedStrings):
             nbytes = names.nbytes
         else:
             nbytes = sys.getsizeof(names) + sum(map(sys.getsizeof, names))
-        loader = dlkit.DataLoader(Names(names), 1000, collate_fn=len, **settings)
+        loader = dlkit.DataLoader(Names(names), NAMES, collate_fn=len, **settings)
         held.append(held_by_workers(loader))
         del loader
         end_of_children()
@@ -145,7 +149,7 @@ def memory(
 def workloads(rounds: int, quick: bool) -> dict[str, Callable[[], list[Row]]]:
     """Return what is measured, by name."""
     small, large = (600, 40) if quick else (60_000, 1_000)
-    strings = 2_000 if quick else 1_000_000
+    strings = 20_000 if quick else 1_000_000
     rounds_of_memory = 1 if quick else 3
     table: dict[str, Callable[[], list[Row]]] = {
         "speed-64": partial(speed, (1, 28, 28), small, 64, 0, rounds),

@@ -8,6 +8,7 @@ the system then has to copy these pages for each worker (copy on write). Arrays 
 all of their content.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.context import get_spawning_popen
 from typing import Any, SupportsIndex, overload
@@ -41,22 +42,17 @@ class PackedStrings(ArrayIndexed, Sequence[str]):
     """
 
     def __init__(self, strings: Iterable[str]) -> None:
-        data = bytearray()
-        ends = np.zeros(1024, dtype=np.int64)
-        count = 0
+        data, ends = bytearray(), array("q")
         for text in strings:
             if not isinstance(text, str):
                 raise TypeError(
-                    f"strings must hold strings, but element {count} is a {type(text).__name__}: "
-                    f"{text!r:.80}"
+                    f"strings must hold strings, but element {len(ends)} is a "
+                    f"{type(text).__name__}: {text!r:.80}"
                 )
             data += text.encode(*_ENCODING)
-            if count == len(ends):
-                ends = np.concatenate([ends, np.zeros_like(ends)])
-            ends[count] = len(data)
-            count += 1
+            ends.append(len(data))
         self._region: Any = None  # shared memory, once workers have been started with it
-        self._open(np.frombuffer(data, dtype=np.uint8), ends[:count].copy())
+        self._open(np.frombuffer(data, dtype=np.uint8), np.frombuffer(ends, dtype=np.int64))
 
     def _open(self, data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> None:
         self._arrays = data, ends
@@ -95,7 +91,7 @@ class PackedStrings(ArrayIndexed, Sequence[str]):
     @property
     def nbytes(self) -> int:
         """Bytes of both arrays."""
-        return sum(array.nbytes for array in self._arrays)
+        return sum(one.nbytes for one in self._arrays)
 
     @overload
     def __getitem__(self, index: SupportsIndex, /) -> str: ...
@@ -112,11 +108,11 @@ class PackedStrings(ArrayIndexed, Sequence[str]):
     def __getitems__(self, indices: Indices) -> list[str]:
         """Return the strings at many indices."""
         length = len(self)
-        array = as_index_array(indices)
-        if len(array) and not (-length <= array.min() and array.max() < length):
-            wrong = next(i for i in array.tolist() if not -length <= i < length)
+        wanted = as_index_array(indices)
+        if len(wanted) and not (-length <= wanted.min() and wanted.max() < length):
+            wrong = next(i for i in wanted.tolist() if not -length <= i < length)
             raise IndexError(f"index {wrong} is out of range for {length} strings")
-        return [self._text(position) for position in (array % max(1, length)).tolist()]
+        return [self._text(position) for position in (wanted % max(1, length)).tolist()]
 
     def _text(self, position: int) -> str:
         data, ends = self._views
