@@ -10,8 +10,9 @@ import tempfile
 
 import pytest
 
-# Modules that use other projects' loaders, which need not be here, and that hold no examples.
-collect_ignore_glob = ["dlkit/bench/peers/*"]
+# Nothing here holds examples: modules that use other projects' loaders, which need not be here, and
+# two modules of one name.
+collect_ignore_glob = ["dlkit/bench/peers/*", "tests/conftest.py", "tests/browser/conftest.py"]
 _FOLDER = tempfile.TemporaryDirectory(prefix="dlkit-progress-", ignore_cleanup_errors=True)
 _NUMBERS = itertools.count(1)
 

@@ -1,4 +1,8 @@
-"""One JupyterLab and one Chromium for the browser tests, cut off from every other machine."""
+"""One JupyterLab and one Chromium for each file, cut off from every other machine.
+
+They end with the file: what comes after it in the same process is to find no kernels of theirs, and
+no event loop of Playwright's.
+"""
 
 from contextlib import contextmanager
 
@@ -15,7 +19,7 @@ from loopback import Loopback, Open  # noqa: E402
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def network():
     """One without a way out, where the system lets us make it."""
     try:
@@ -27,27 +31,27 @@ def network():
         made.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory, network):
     running = Server(tmp_path_factory.mktemp("jupyterlab"), network)
     yield running
     running.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser(network):
     # One for all, because Playwright cannot be started twice in a thread.
     with lab.launched(network) as chromium:
         yield chromium
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def context(browser):
     """Of all pages of JupyterLab, so that they share what was loaded of it."""
     return browser.new_context()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def opened_notebook(server, context):
     """Opens a notebook for the time of a `with`, at whose end it must have asked nobody outside."""
 
