@@ -189,7 +189,7 @@ def names(constructor):
 
 @pytest.mark.parametrize("constructor", CONSTRUCTORS, ids=names)
 def test_arguments_that_fit_are_taken(constructor):
-    constructor(**CONSTRUCTORS[constructor])
+    assert isinstance(constructor(**CONSTRUCTORS[constructor]), constructor)
 
 
 @pytest.mark.parametrize("constructor", CONSTRUCTORS, ids=names)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlkit.bench.contest import Result
 from dlkit.bench.peers import PEERS
+from dlkit.cores import allowed_cores
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,12 +27,11 @@ _DISTRIBUTIONS = {"streaming": "mosaicml-streaming"}
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on: system, processor, cores, load, versions."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     return {
         "system": platform.platform(),
         "processor": _processor(),
-        "cores": cores,
+        "cores": allowed_cores(),
         "load_before": load,
         "python": sys.version.split()[0],
         "packages": _versions(),

@@ -25,6 +25,7 @@ import torch
 
 from dlkit.cli import environment
 from dlkit.control_groups import core_quota, memory_limit
+from dlkit.cores import allowed_cores
 from dlkit.datasets.mnist import cache_folder
 
 
@@ -112,7 +113,7 @@ def examine() -> Report:
         has_driver=any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))),
         devices=tuple(_devices()),
         cores=os.cpu_count() or 1,
-        allowed_cores=_allowed_cores(),
+        allowed_cores=allowed_cores(),
         core_quota=core_quota(),
         memory=_memory(),
         memory_limit=memory_limit(),
@@ -153,12 +154,6 @@ def _devices() -> Iterator[Device]:
         if torch.xpu.is_available():
             for index in range(torch.xpu.device_count()):
                 yield Device("xpu", torch.xpu.get_device_name(index))
-
-
-def _allowed_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory() -> int | None:

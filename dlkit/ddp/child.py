@@ -23,6 +23,7 @@ import cloudpickle
 import torch
 from torch import Tensor
 
+from dlkit.cores import allowed_cores
 from dlkit.ddp.errors import MissingRankError, is_consequence
 from dlkit.ddp.group import process_group
 from dlkit.failures import Failure
@@ -88,8 +89,7 @@ def run(
     os.environ.update(task.environ)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     # All ranks share the cores; with all threads each, they would only get in each other's way.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(max(1, (cores or 1) // task.world_size))
+    torch.set_num_threads(max(1, allowed_cores() // task.world_size))
     try:
         outcome = Outcome(_result(task))
     except BaseException as error:

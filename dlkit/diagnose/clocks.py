@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dlkit.control_groups import core_quota
+from dlkit.cores import allowed_cores
 
 
 class Span(NamedTuple):
@@ -100,8 +101,7 @@ def cpu_seconds(pid: int, thread: int | None = None) -> float | None:
 
 def available_cores() -> float:
     """Return the cores that this process may use: by affinity, and by what a container grants."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(float(allowed or 1), core_quota() or float("inf"))
+    return min(float(allowed_cores()), core_quota() or float("inf"))
 
 
 @contextlib.contextmanager

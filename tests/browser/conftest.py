@@ -72,3 +72,18 @@ def opened_notebook(server, context):
             server.end_kernels()
 
     return open_notebook
+
+
+@pytest.fixture(scope="module")
+def page(request, opened_notebook):
+    """A notebook made of a file's `CELLS`, after all of them have run."""
+    name = request.module.__name__.split("_")[1]
+    with opened_notebook(name, request.module.CELLS.values()) as notebook:
+        notebook.run_all()
+        yield notebook
+
+
+@pytest.fixture
+def widget(request, page, name):
+    """What the cell of that name shows."""
+    return page.widget(list(request.module.CELLS).index(name))

@@ -77,18 +77,6 @@ CELLS = {
 pytestmark = lab.MARKS
 
 
-@pytest.fixture(scope="module")
-def page(opened_notebook):
-    with opened_notebook("explorers", CELLS.values()) as notebook:
-        notebook.run_all()
-        yield notebook
-
-
-@pytest.fixture
-def widget(page, name):
-    return page.widget(list(CELLS).index(name))
-
-
 def test_every_widget_of_this_kind_is_here():
     kinds = [getattr(dlkit.lab, name) for name in dlkit.lab.__all__]
     explorers = [k for k in kinds if inspect.isclass(k) and issubclass(k, dlkit.lab.Explorer)]

@@ -32,18 +32,6 @@ CELLS = {
 pytestmark = lab.MARKS
 
 
-@pytest.fixture(scope="module")
-def page(opened_notebook):
-    with opened_notebook("learning", CELLS.values()) as notebook:
-        notebook.run_all()
-        yield notebook
-
-
-@pytest.fixture
-def widget(page, name):
-    return page.widget(list(CELLS).index(name))
-
-
 @pytest.mark.parametrize("name", list(CELLS)[1:])
 def test_what_is_shown_is_accessible(widget, name):
     widget.judge(name)

@@ -70,4 +70,3 @@ _PEERS = (
     Peer("Hugging Face datasets", "datasets", "huggingface"),
 )
 PEERS = {peer.name: peer for peer in _PEERS}
-BASELINE = _PEERS[0].name
