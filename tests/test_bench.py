@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from worker_cases import children, eventually
 
 from dlkit.bench import PEERS, WORKS, contest
 from dlkit.bench.contest import Result, Turn
@@ -82,6 +83,14 @@ def test_a_loader_that_fails_or_is_not_there_says_so_and_the_others_go_on(works,
     assert (threads.why_not, threads.failed) == (
         "without workers it is the same as with processes", False
     )  # fmt: skip
+
+
+def test_a_loader_that_hangs_is_ended_with_all_its_processes(works):
+    before = children()
+    results = contest(works["items"], ["torch DataLoader", "dlkit processes"], 1, patience=0.01)
+    assert [result.why_not for result in results] == ["gave no answer within 0.01 s"] * 2
+    assert all(result.failed for result in results)
+    eventually(lambda: not set(children()) - set(before))
 
 
 def test_ratios_are_those_of_the_same_round():

@@ -9,20 +9,24 @@ the baseline in the same round.
 """
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_all_start_methods, get_context, set_start_method
 from typing import Any
+
+import psutil
 
 from dlkit.bench.peers import PEERS, NotMadeForIt
 from dlkit.bench.works import Work, check
 
 SHORTEST_TURN = 0.3  # seconds; a system tells CPU seconds by the hundredth
+PATIENCE = 300.0  # seconds for an answer; a loader that needs longer hangs, or is of no use here
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ def contest(
     loaders: list[str],
     rounds: int = 5,
     progress: Callable[[str], None] = lambda _: None,
+    patience: float = PATIENCE,
 ) -> list[Result]:
     """Let loaders do the same work in turn.
 
@@ -102,6 +107,8 @@ def contest(
         loaders: keys of `PEERS`; the first one is what the others are compared with.
         rounds: how often all take their turn.
         progress: is told who is at work.
+        patience: seconds that a loader has for its start, and for each turn; then its processes
+            are ended, and the others go on.
 
     Returns:
         A result for each loader. One that failed, is not installed or not made for this work says
@@ -123,7 +130,7 @@ def contest(
         contestants = []
         for result in results:
             progress(f"{work.name}: {result.loader} starts")
-            contestant = _Contestant(result, work)
+            contestant = _Contestant(result, work, patience)
             stack.callback(contestant.close)
             if contestant.ready():
                 contestants.append(contestant)
@@ -143,8 +150,8 @@ def contest(
 class _Contestant:
     """The main process's side: asks a process for its turns, and notes what becomes of it."""
 
-    def __init__(self, result: Result, work: Work) -> None:
-        self.result, self._work = result, work
+    def __init__(self, result: Result, work: Work, patience: float) -> None:
+        self.result, self._work, self._patience = result, work, patience
         # A fresh interpreter, because a fork would share what the one before it has imported.
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
@@ -153,6 +160,7 @@ class _Contestant:
         if not PEERS[self.result.loader].installed:
             self.result.why_not = "not installed"
             return False
+        self._process_id = self._pool.submit(os.getpid).result()  # of an interpreter alone
         seconds = self._ask(_start, self.result.loader, self._work)
         self.result.first_batch = seconds or 0.0
         return not self.result.why_not
@@ -177,15 +185,26 @@ class _Contestant:
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return self._pool.submit(question, *arguments).result()
+            return self._pool.submit(question, *arguments).result(self._patience)
         except NotMadeForIt as answer:
             self.result.why_not = str(answer)
+        except TimeoutError:
+            self._kill()
+            self.result.failed = True
+            self.result.why_not = f"gave no answer within {self._patience:g} s"
         except BrokenProcessPool:
             self.result.why_not, self.result.failed = "its process died", True
         except Exception as error:
             self.result.failed = True
             self.result.why_not = f"{type(error).__name__}: {error}".splitlines()[0]
         return None
+
+    def _kill(self) -> None:
+        """End its process, and what that has started."""
+        process = psutil.Process(self._process_id)
+        for one in (*process.children(recursive=True), process):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 # ---- in the process of a loader -----------------------------------------------------------------
@@ -197,8 +216,6 @@ def _start(name: str, work: Work) -> float:
     """Make the loader; return the seconds to its first batch, after which the pass is checked."""
     # A spawned process spawns its own ones too by default; users' processes do as Python does.
     set_start_method(get_all_start_methods()[0], force=True)
-    import psutil
-
     _here["process"] = psutil.Process()
     peer = PEERS[name]
     peer.load()  # which takes Python's time, not the loader's
