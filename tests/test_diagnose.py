@@ -135,6 +135,21 @@ class Files(Dataset):
             return len(file.read())
 
 
+class Shards(Sleepy):
+    """Samples in files of nine batches; the first batch of a file waits until it is open.
+
+    Nine is odd, so that each of two workers opens every other file.
+    """
+
+    def __init__(self):
+        super().__init__(0.2)
+
+    def __getitems__(self, indices):
+        if indices[0] % 9 == 0:
+            time.sleep(self.seconds)
+        return [self.sample for _ in indices]
+
+
 class Decoded(Dataset):
     """Pictures, decoded by a library that leaves Python's lock."""
 
@@ -308,10 +323,11 @@ def test_tiny_batches():
 
 
 def test_prefetch_too_small():
-    uneven = Sleepy(lambda index: 0.12 if index % 8 == 0 else 0.0)
-    profile = seen(uneven, step=rest(0.03), batch_size=1, num_workers=2, prefetch_factor=1,
-                   persistent_workers=True, steps=48, **FORK)  # fmt: skip
-    assert faults_speed.prefetch_too_small(profile) is not None
+    profile = seen(Shards(), step=rest(0.03), batch_size=1, num_workers=2, prefetch_factor=1,
+                   persistent_workers=True, steps=54, **FORK)  # fmt: skip
+    found = first(profile)
+    assert found.name == "prefetch_too_small"
+    assert "prefetch_factor=4" in found.code
 
 
 def test_copy_on_write():
