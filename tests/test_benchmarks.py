@@ -3,17 +3,28 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 
 import pytest
 import torch
 
 import dlkit
-from benchmarks import measure, prediction, processes, samples, soak, storage, tuning, workers
+from benchmarks import (
+    measure,
+    mixed,
+    prediction,
+    processes,
+    samples,
+    soak,
+    storage,
+    tuning,
+    workers,
+)
 
 needs_proc = pytest.mark.skipif(
     not processes.can_measure_memory(), reason="needs Linux's /proc/self/smaps_rollup"
@@ -348,6 +359,39 @@ def test_the_soak_runs_and_ends_with_a_verdict(method, tmp_path, project) -> Non
     assert figures["moments"][-1]["batches"] > 140
     children = [moment["held"]["children"] for moment in figures["moments"]]
     assert (min(children) >= 2) if method == "process" else (max(children) == 0)
+
+
+@needs_proc
+@pytest.mark.parametrize("act", mixed.ACTS)
+def test_each_act_of_the_mixed_run_ends_as_it_began(act) -> None:
+    resource_tracker.ensure_running()
+    before = mixed.descendants()
+    mixed.ACTS[act]()
+    mixed.settle(before)
+
+
+@needs_proc
+def test_the_mixed_run_notices_a_process_that_is_left(monkeypatch) -> None:
+    monkeypatch.setattr(mixed, "PATIENCE", 0.1)
+    before = mixed.descendants()
+    left = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with left, pytest.raises(RuntimeError, match=rf"no process left behind.*pid={left.pid}"):
+        mixed.settle(before)
+
+
+@needs_proc
+def test_the_mixed_run_ends_with_a_verdict_on_each_act(monkeypatch, tmp_path, capsys) -> None:
+    held: list[bytes] = []
+    acts = {"clean": lambda: None, "leaking": lambda: held.append(b"x" * 8_000_000)}
+    monkeypatch.setattr(mixed, "ACTS", acts)
+    target = tmp_path / "mixed.json"
+    monkeypatch.setattr(sys, "argv", ["mixed", "--minutes", "0", "--json", str(target)])
+    with pytest.raises(SystemExit) as ended:
+        mixed.main()
+    assert ended.value.code == 1
+    assert re.search(r"leaking main memory, MB .* NOT FLAT\n", capsys.readouterr().out)
+    figures = json.loads(target.read_text())
+    assert [moment["kind"] for moment in figures["moments"]] == ["clean", "leaking"] * mixed.LEAST
 
 
 def test_the_storage_benchmark_compares_every_format_and_holds_two_against_a_bar(tmp_path) -> None:
