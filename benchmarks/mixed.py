@@ -19,13 +19,10 @@ status is 1 if anything is not flat. /dev/shm is the whole machine's: let nothin
 
 import argparse
 import gc
-import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from itertools import islice
 from multiprocessing import get_context, resource_tracker
 from pathlib import Path
@@ -39,7 +36,7 @@ from torch.utils import data as torch_data
 import dlkit
 from benchmarks.measure import machine
 from benchmarks.processes import can_measure_memory, holdings
-from benchmarks.soak import MEGABYTE, Moment, report, trends
+from benchmarks.soak import MEGABYTE, Moment, finish
 from dlkit.streaming import Camera, Pipeline, Stamped
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -271,19 +268,8 @@ def main() -> None:
                 f"{held.threads} threads",
                 flush=True,
             )
-    found = trends(moments)
     print(f"{number} rounds of {', '.join(ACTS)}")
-    report(found)
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "machine": about,
-            "moments": [asdict(moment) for moment in moments],
-            "trends": [{**asdict(trend), "flat": trend.flat} for trend in found],
-        }
-        options.json.write_text(json.dumps(content, indent=2) + "\n")
-        print(f"written to {options.json}")
-    sys.exit(not all(trend.flat for trend in found))
+    finish(about, moments, options.json)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.utils import data as torch_data
@@ -171,6 +171,22 @@ def report(found: Sequence[Trend]) -> None:
     print("flat" if all(trend.flat for trend in found) else "NOT FLAT")
 
 
+def finish(about: dict[str, Any], moments: Sequence[Moment], target: Path | None) -> NoReturn:
+    """Print the verdict, write all that was read to a file if wanted, and exit with the verdict."""
+    found = trends(moments)
+    report(found)
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "machine": about,
+            "moments": [asdict(moment) for moment in moments],
+            "trends": [{**asdict(trend), "flat": trend.flat} for trend in found],
+        }
+        target.write_text(json.dumps(content, indent=2) + "\n")
+        print(f"written to {target}")
+    sys.exit(not all(trend.flat for trend in found))
+
+
 def main() -> None:
     """Run, watch, and end with a verdict."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -199,18 +215,7 @@ def main() -> None:
                 f"{held.main_descriptors:>5} {held.worker_descriptors:>5} {held.main_mappings:>4}",
                 flush=True,
             )
-    found = trends(moments)
-    report(found)
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "machine": about,
-            "moments": [asdict(moment) for moment in moments],
-            "trends": [{**asdict(trend), "flat": trend.flat} for trend in found],
-        }
-        options.json.write_text(json.dumps(content, indent=2) + "\n")
-        print(f"written to {options.json}")
-    sys.exit(not all(trend.flat for trend in found))
+    finish(about, moments, options.json)
 
 
 if __name__ == "__main__":
