@@ -1,7 +1,7 @@
 """`default_collate`: stack whatever can be stacked, as PyTorch does, and say where it cannot.
 
 The way down a sample is `collate_nested`, one step of it is `_step`, and what happens at the bottom
-is a rule per type (`_BUILT_IN`, and the user's own through `register_collate`).
+is a rule per type (`stacking.BUILT_IN`, and the user's own through `register_collate`).
 """
 
 import dataclasses
@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data._utils.collate import default_collate_fn_map as _torch_registry
 
+from dlkit.collate.clash import ClashError, check_same_type, first_different
+from dlkit.collate.stacking import BUILT_IN, CollateFunction
 from dlkit.datasets.base import Columns, Gathered
-from dlkit.memory import here, prepared_array, prepared_tensor
 from dlkit.structure import like_dataclass, like_mapping, like_sequence
 
-CollateFunction = Callable[[Sequence[Any]], Any]
-_SMALL = 65_536  # bytes of one array; larger ones are stacked by torch, on several threads
 _registry: dict[type, CollateFunction] = {}
 
 
@@ -106,27 +105,6 @@ def default_convert(sample: Any) -> Any:
     return sample
 
 
-class ClashError(Exception):
-    """Samples that do not fit together, with the way down to the place where they do not."""
-
-    def __init__(self, kind: type[Exception], message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.message = message
-        self.path = ""
-
-    def below(self, step: str) -> "ClashError":
-        """Say one step further out where this is: the path grows at its front."""
-        self.path = step + self.path
-        return self
-
-    def as_error(self, verb: str) -> Exception:
-        """Return the error that the user sees, of the type that PyTorch raises here."""
-        error = self.kind(f"cannot {verb} sample{self.path}: {self.message}")
-        error.__suppress_context__ = True
-        return error
-
-
 def collate_nested(
     samples: Sequence[Any], leaf: Callable[[Sequence[Any]], Any] | None = None
 ) -> Any:
@@ -137,7 +115,7 @@ def collate_nested(
     kind = type(first)
     if leaf is not None and (result := leaf(samples)) is not None:
         return result
-    rule = _BUILT_IN.get(kind) or _rule_for(kind)
+    rule = BUILT_IN.get(kind) or _rule_for(kind)
     if rule is not None:
         return rule(samples)
     if isinstance(first, Mapping):
@@ -211,101 +189,6 @@ def _rule_for(kind: type) -> CollateFunction | None:
     for base in kind.__mro__[1:-1]:
         if base in _registry:
             return _registry[base]
-        if base in _BUILT_IN:
-            return _BUILT_IN[base]
+        if base in BUILT_IN:
+            return BUILT_IN[base]
     return None
-
-
-def _stack_tensors(samples: Sequence[Tensor]) -> Tensor:
-    try:
-        if here.memory is not None and (out := _prepared_for(samples)) is not None:
-            return torch.stack(tuple(samples), out=out)
-        return torch.stack(tuple(samples))
-    except (RuntimeError, TypeError) as error:
-        check_same_type(samples, Tensor)
-        shapes = [list(sample.shape) for sample in samples]
-        if (other := first_different(shapes)) is not None:
-            raise ClashError(
-                RuntimeError,
-                f"shapes differ, {shapes[0]} in sample 0 but {shapes[other]} in sample {other}",
-            ) from None
-        raise ClashError(type(error), str(error)) from None
-
-
-def _prepared_for(samples: Sequence[Tensor]) -> Tensor | None:
-    """Return prepared memory to stack tensors in, if stacking them there gives the same batch."""
-    first = samples[0]
-    shape, dtype = first.shape, first.dtype
-    for sample in samples:
-        if (
-            type(sample) is not Tensor
-            or sample.shape != shape
-            or sample.dtype != dtype
-            or sample.requires_grad
-            or sample.device.type != "cpu"
-            or sample.layout != torch.strided
-        ):
-            return None
-    return prepared_tensor((len(samples), *shape), dtype)
-
-
-def _stack_arrays(samples: Sequence[Any]) -> Tensor:
-    first = samples[0]
-    if first.dtype.kind in "SUO":
-        raise ClashError(TypeError, f"numpy arrays of {first.dtype} cannot become a tensor")
-    if first.nbytes <= _SMALL and first.dtype.isnative and _alike(samples):
-        # Making a tensor of each small array would take longer than copying all of them.
-        shape = (len(samples), *first.shape)
-        stacked = prepared_array(shape, first.dtype)
-        if stacked is None:
-            stacked = np.empty(shape, dtype=first.dtype)
-        for row, sample in enumerate(samples):
-            stacked[row] = sample
-        return torch.from_numpy(stacked)
-    check_same_type(samples, (np.ndarray, np.generic, Tensor))
-    if isinstance(first, np.generic):
-        return torch.as_tensor(samples if isinstance(samples, list) else list(samples))
-    return _stack_tensors([torch.as_tensor(sample) for sample in samples])
-
-
-def _alike(samples: Sequence[Any]) -> bool:
-    """Whether all samples are plain arrays of one shape and type."""
-    shape, dtype = samples[0].shape, samples[0].dtype
-    return all(type(s) is np.ndarray and s.shape == shape and s.dtype == dtype for s in samples)
-
-
-def _numbers(samples: Sequence[Any], dtype: torch.dtype | None = None) -> Tensor:
-    try:
-        return torch.tensor(samples, dtype=dtype)
-    except (TypeError, ValueError, RuntimeError) as error:
-        check_same_type(samples, (int, float, complex, np.generic))
-        raise ClashError(type(error), str(error)) from None
-
-
-_BUILT_IN: dict[type, CollateFunction] = {
-    Tensor: _stack_tensors,
-    np.ndarray: _stack_arrays,
-    np.bool_: _stack_arrays,
-    np.number: _stack_arrays,
-    bool: _numbers,
-    int: _numbers,
-    float: lambda samples: _numbers(samples, torch.float64),
-    str: lambda samples: samples,
-    bytes: lambda samples: samples,
-}
-
-
-def check_same_type(samples: Sequence[Any], kind: type | tuple[type, ...]) -> None:
-    """Raise a `TypeError` clash unless all samples are of `kind`."""
-    for position, sample in enumerate(samples):
-        if not isinstance(sample, kind):
-            raise ClashError(
-                TypeError,
-                f"types differ, {type(samples[0]).__name__} in sample 0 but "
-                f"{type(sample).__name__} in sample {position}",
-            )
-
-
-def first_different(values: Sequence[Any]) -> int | None:
-    """Return the position of the first value that is not equal to the one at 0."""
-    return next((i for i, value in enumerate(values) if value != values[0]), None)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlkit.collate.default import ClashError, check_same_type, collate_nested, first_different
+from dlkit.collate.clash import ClashError, check_same_type, first_different
+from dlkit.collate.default import collate_nested
 from dlkit.memory import prepared_tensor
 
 

@@ -11,17 +11,19 @@ touches single integers. And an order can be saved in its middle and continued (
 `load_state_dict`): the state is the random number generator's at the start of the epoch and the
 number of items taken, never the permutation itself.
 
-Read `base`, `orders`, `batches`, then `buffer` for streams and `foreign` for other people's. How an
-order is dealt to the ranks of a distributed run: `shares`, `elastic`, `distributed`, `sharded`,
-`nodes`, `readers`; `plan` shows the result, and `epochs` is how a loader numbers its passes.
+Read `base`, `orders`, `batches`, `grouped`, then `buffer` for streams and `foreign` for other
+people's. How an order is dealt to the ranks of a distributed run: `shares`, `elastic`,
+`distributed`, `sharded`, `nodes`, `readers`; `plan` shows the result, and `epochs` is how a loader
+numbers its passes.
 """
 
 from dlkit.samplers.base import Sampler
-from dlkit.samplers.batches import BatchSampler, LengthBucketSampler, StratifiedBatchSampler
+from dlkit.samplers.batches import BatchSampler
 from dlkit.samplers.buffer import ShuffleBuffer
 from dlkit.samplers.distributed import DistributedSampler
 from dlkit.samplers.elastic import RepeatedOrderWarning
 from dlkit.samplers.foreign import resumable
+from dlkit.samplers.grouped import LengthBucketSampler, StratifiedBatchSampler
 from dlkit.samplers.nodes import NodeDistributedSampler
 from dlkit.samplers.orders import (
     BlockShuffleSampler,
