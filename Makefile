@@ -11,13 +11,16 @@ PORT ?=
 NO_BROWSER ?=
 TORCH ?=
 PY ?=
+PYTHON ?= 3.13
 JOBS ?= 2
 ARGS ?=
 BENCH ?= loader
+CORE := $(addprefix tests/test_,collate.py device.py loader.py samplers.py workers_slots.py)
+CORE_NEEDS := pytest pytest-xdist hypothesis psutil
 TESTS ?= tests dlkit docs $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab env test check notebooks site bench requirements format clean
+.PHONY: help lab env test core check notebooks site bench requirements format clean
 MAKEFLAGS += --no-print-directory
 
 help: ## this list
@@ -85,6 +88,13 @@ test: env check ## everything that CI runs: lint, types, tests, doctests, notebo
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --doctest-modules \
 	  -p tests.notebooks.nbval_plugin --nbval --nbval-sanitize-with tests/notebooks/sanitize.cfg \
 	  $(TESTS) $(ARGS)
+
+# The core needs little, so that another Python for it is there in seconds. In a folder of its own.
+core: env ## the core alone under another Python (make core PYTHON=python3.13)
+	@$(FIND_UV); "$$uv" venv --quiet --clear --python "$(PYTHON)" build/core && \
+	"$$uv" pip install --quiet --python build/core -c requirements.txt -e . $(CORE_NEEDS) && \
+	build/core/bin/python --version && \
+	PYTHONDONTWRITEBYTECODE= build/core/bin/python -m pytest -n $(JOBS) $(CORE) $(ARGS)
 
 check: env ## lint and types alone
 	@$(BIN)/ruff check

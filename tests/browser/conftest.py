@@ -4,12 +4,10 @@ They end with the file: what comes after it in the same process is to find no ke
 no event loop of Playwright's.
 """
 
-from contextlib import contextmanager
-
 import nbformat
 import pytest
 
-pytest.register_assert_rewrite("jupyterlab_driver")
+pytest.register_assert_rewrite("jupyterlab_driver", "widget_driver")
 
 import jupyterlab_driver as lab  # noqa: E402
 from jupyterlab_server import Server  # noqa: E402
@@ -46,30 +44,20 @@ def browser(network):
 
 
 @pytest.fixture(scope="module")
-def context(browser):
-    """Of all pages of JupyterLab, so that they share what was loaded of it."""
-    return browser.new_context()
+def jupyterlab(server, browser):
+    return lab.JupyterLab(browser.new_page(), server)
 
 
 @pytest.fixture(scope="module")
-def opened_notebook(server, context):
+def opened_notebook(jupyterlab):
     """Opens a notebook for the time of a `with`, at whose end it must have asked nobody outside."""
 
-    @contextmanager
     def open_notebook(name, sources=None, height=1000):
         if sources is not None:
             cells = [nbformat.v4.new_code_cell(source) for source in sources]
             made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
-            nbformat.write(made, server.notebooks / f"{name}.ipynb")
-        page = context.new_page()
-        page.set_viewport_size({"width": 1280, "height": height})
-        try:
-            opened = lab.NotebookPage(page, server, name)
-            yield opened
-            assert opened.asked_outside == [], "the page asked for something on another machine"
-        finally:
-            page.close()
-            server.end_kernels()
+            nbformat.write(made, jupyterlab.server.notebooks / f"{name}.ipynb")
+        return jupyterlab.opened(name, height)
 
     return open_notebook
 

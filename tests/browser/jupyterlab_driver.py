@@ -1,21 +1,15 @@
-"""Chromium, a notebook page of JupyterLab in it, and what a learner does with a widget there."""
+"""Chromium, JupyterLab in it, and a notebook there."""
 
-import base64
 import os
-import re
-import secrets
 import shutil
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import nbformat
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
+from widget_driver import Widget, shoot
 
-from dlkit.lab.text import ROOT
-
-SCREENSHOTS = ROOT.parent / "build" / "screenshots"
 START_SECONDS, RUN_SECONDS = 60, 240
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_OPTIONS = (
@@ -27,6 +21,15 @@ CHROMIUM_OPTIONS = (
     "--disable-component-update",
     "--disable-sync",
 )
+OPEN = """async path => {
+  await window.jupyterapp.commands.execute('docmanager:open', { path });
+}"""
+# Unsaved, without a question; its kernel must not start again for the last messages of widgets.
+CLOSE = """async () => {
+  const notebook = window.jupyterapp.shell.currentWidget;
+  await notebook.context.sessionContext.shutdown();
+  notebook.dispose();
+}"""
 # The status is idle before the kernel is connected, and "Run all" then runs nothing and succeeds.
 WAIT_FOR_KERNEL = """async () => {
   const context = window.jupyterapp.shell.currentWidget.context;
@@ -51,11 +54,6 @@ FOLLOW_WIDGETS = """() => {
     if (msg.header.msg_type === 'status' && msg.content.execution_state === 'idle')
       open.delete(msg.parent_header.msg_id);
   });
-}"""
-# Some frames without an open message: views of new widgets are made after their message.
-ALL_ANSWERED = """() => {
-  window.quiet = window.unanswered.size ? 0 : (window.quiet || 0) + 1;
-  return window.quiet > 3 && [window.quiet = 0];
 }"""
 EXECUTE = """async code => {
   const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
@@ -97,24 +95,43 @@ def launched(network):
         playwright.stop()
 
 
-def shoot(element, name):
-    """Keep a picture of an element; nothing of it is compared, people look at it."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    element.screenshot(path=SCREENSHOTS / f"{name}.png")
+class JupyterLab:
+    """JupyterLab in a page, which stays while notebooks come and go: it takes longer to load."""
 
-
-class NotebookPage:
-    """One notebook open in a page of the browser."""
-
-    def __init__(self, page, server, name):
-        self.page, self.name = page, name
+    def __init__(self, page, server):
+        self.page, self.server = page, server
         self.asked_outside = []
         page.on("request", lambda request: self._note(request.url))
         page.on("websocket", lambda websocket: self._note(websocket.url))
-        # A workspace of its own: JupyterLab would open the last test's notebooks again.
-        workspace = f"/lab/workspaces/{secrets.token_hex(8)}"
-        path = f"{workspace}/tree/notebooks/{name}.ipynb?token={server.token}"
-        page.goto(server.address + path)
+        page.goto(f"{server.address}/lab?token={server.token}")
+        page.wait_for_function("() => window.jupyterapp", timeout=START_SECONDS * 1000)
+        page.evaluate("() => window.jupyterapp.restored")
+
+    def _note(self, url):
+        asked = urlsplit(url)
+        if asked.hostname is not None and asked.hostname != "127.0.0.1":
+            self.asked_outside.append(url)
+
+    @contextmanager
+    def opened(self, name, height):
+        """One of its notebooks for the time of a `with`, and its kernel no longer than that."""
+        self.page.set_viewport_size({"width": 1280, "height": height})
+        self.asked_outside.clear()
+        self.page.evaluate(OPEN, f"notebooks/{name}.ipynb")
+        try:
+            yield NotebookPage(self, name)
+            assert self.asked_outside == [], "the page asked for something on another machine"
+        finally:
+            self.page.evaluate(CLOSE)
+            self.server.end_kernels()
+
+
+class NotebookPage:
+    """The notebook that is open in JupyterLab."""
+
+    def __init__(self, jupyterlab, name):
+        self.page, self.name = jupyterlab.page, name
+        self.asked_outside = jupyterlab.asked_outside
         self._wait()
 
     def _wait(self):
@@ -126,11 +143,6 @@ class NotebookPage:
         self.page.evaluate(WAIT_FOR_KERNEL)
         self.page.evaluate(FOLLOW_WIDGETS)
         self.page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-
-    def _note(self, url):
-        asked = urlsplit(url)
-        if asked.hostname is not None and asked.hostname != "127.0.0.1":
-            self.asked_outside.append(url)
 
     def begin(self, command):
         """Have JupyterLab begin to execute one of its commands."""
@@ -208,99 +220,3 @@ class NotebookPage:
             ".every(image => image.complete && image.naturalWidth > 0)"
         )
         shoot(self.page.locator(".jp-NotebookPanel-notebook").first, self.name)
-
-
-class Widget:
-    """Controls, a line of text and a picture inside one cell."""
-
-    def __init__(self, cell):
-        self.cell, self.page = cell, cell.page
-        self.line = cell.locator(".widget-html-content").first
-        self.image = cell.locator("img.widget-image").first
-
-    def text(self):
-        return self.line.inner_text()
-
-    def picture(self):
-        """The PNG bytes behind the picture, as the page has them."""
-        script = """async image => {
-          const answer = await fetch(image.src);
-          const bytes = new Uint8Array(await answer.arrayBuffer());
-          return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(''));
-        }"""
-        return base64.b64decode(self.image.evaluate(script))
-
-    def settle(self):
-        """Wait until the kernel has answered all that the widgets told it."""
-        self.page.wait_for_function(ALL_ANSWERED)
-
-    @contextmanager
-    def changing(self, text=True):
-        """Do something in a `with`, by which picture and text must become others."""
-        before = self.text(), self.image.get_attribute("src")
-        yield
-        self.settle()
-        assert self.image.get_attribute("src") != before[1], "the picture is as it was"
-        assert not text or self.text() != before[0]
-
-    def wait_for(self, words, seconds=60):
-        """Return the line of text as soon as it has what a pattern describes."""
-        self.page.wait_for_function(
-            "([line, words]) => new RegExp(words).test(line.innerText)",
-            arg=[self.line.element_handle(), words],
-            timeout=1000 * seconds,
-        )
-        return self.text()
-
-    def handle(self, number):
-        return self.cell.locator(".noUi-handle[role=slider]").nth(number)
-
-    def box(self, number):
-        return self.cell.locator("input[type=checkbox]").nth(number)
-
-    def button(self, label):
-        # Not by its name: an icon counts as a letter of it.
-        return self.cell.locator("button.jupyter-button", has_text=re.compile(f"^{label}$"))
-
-    def press(self, element, key):
-        """Give an element the focus, as the tab key does, and press a key."""
-        element.focus()
-        self.page.keyboard.press(key)
-
-    def drag(self, handle, pixels):
-        """Take the handle of a slider by mouse and let it go so many pixels to the right."""
-        handle.scroll_into_view_if_needed()
-        place = handle.bounding_box()
-        x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
-        self.page.mouse.move(x, y)
-        self.page.mouse.down()
-        self.page.mouse.move(x + pixels, y)
-        self.page.mouse.up()
-
-    def tab_to(self, element, most=60):
-        """Press the tab key until an element has the focus, as somebody without a mouse does."""
-        has_focus = "element => element === document.activeElement"
-        while most and not element.evaluate(has_focus):
-            self.page.keyboard.press("Tab")
-            most -= 1
-        assert element.evaluate(has_focus), "the tab key does not lead there"
-
-    def judge(self, name):
-        """Keep a picture of what is shown, and have it judged by axe-core."""
-        shoot(self.cell, name)
-        assert self.serious_findings() == []
-
-    def serious_findings(self):
-        """What axe-core finds in the output that keeps people from using it, in words."""
-        area = self.cell.locator(".jp-Cell-outputArea").element_handle()
-        area.evaluate("area => { area.id = 'judged'; }")
-        found = Axe().run(self.page, context="#judged").response["violations"]
-        area.evaluate("area => { area.removeAttribute('id'); }")
-        return [
-            "\n".join(
-                [f"{one['id']} ({one['impact']}): {one['help']}"]
-                + [f"    {node['html']}\n    {node['failureSummary']}" for node in one["nodes"]]
-            )
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
