@@ -2,6 +2,8 @@
 
 import gc
 import os
+from importlib import import_module
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,14 @@ settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
+# One fork server serves all tests of a process. Whichever starts it, those that start ranks are not
+# to import PyTorch and the metrics anew in every rank.
+if "forkserver" in get_all_start_methods():
+    needed = import_module("dlkit.ddp.launch")._NEEDED
+    get_context("forkserver").set_forkserver_preload(list(needed))
+
 # A file is run by one process of pytest-xdist. Those that take a minute or more come first, so that
-# none of them is begun when there is nothing else left for the other processes.
+# none of them is begun when there is nothing else left for the other processes; then notebooks.
 LONGEST = (
     "browser/test_notebooks_in_jupyterlab.py",
     "test_workers_faults.py",
@@ -28,7 +36,9 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
+    items.sort(
+        key=lambda item: places.get(item.path, len(LONGEST) + (item.path.suffix != ".ipynb"))
+    )
 
 
 def pytest_collection_finish() -> None:
