@@ -50,8 +50,8 @@ class Result:
         work: the work's name.
         loader: the loader's name.
         samples: of a pass.
-        first_batch: seconds from making the loader to its first batch; nothing was started before,
-            and its package was imported.
+        first_batch: seconds from making the loader to its first batch; what it imports and the
+            files that it reads were there.
         turns: one a round.
         memory: bytes of all its processes after the last pass, what is shared counted once.
         ratio: of its rate to the baseline's, the median over the rounds.
@@ -153,7 +153,7 @@ class _Contestant:
     def __init__(self, result: Result, work: Work, patience: float) -> None:
         self.result, self._work, self._patience = result, work, patience
         # A fresh interpreter, because a fork would share what the one before it has imported.
-        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_be_quiet)
 
     def ready(self) -> bool:
         """Make the loader, and see that it does the work; return whether it does."""
@@ -196,7 +196,9 @@ class _Contestant:
             self.result.why_not, self.result.failed = "its process died", True
         except Exception as error:
             self.result.failed = True
-            self.result.why_not = f"{type(error).__name__}: {error}".splitlines()[0]
+            first, *rest = f"{type(error).__name__}: {error}".strip().splitlines()
+            # The traceback of a worker stands between what was caught and what was raised.
+            self.result.why_not = f"{first} {rest[-1]}" if rest else first
         return None
 
     def _kill(self) -> None:
@@ -212,17 +214,31 @@ class _Contestant:
 _here: dict[str, Any] = {}
 
 
+def _be_quiet() -> None:
+    """Let nothing that a package prints come between the tables."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
 def _start(name: str, work: Work) -> float:
-    """Make the loader; return the seconds to its first batch, after which the pass is checked."""
+    """Make the loader; return the seconds to its first batch, after which the pass is checked.
+
+    It is made once before that: what is imported for it takes Python's time, and files that it
+    wants in a form of its own are written once.
+    """
     # A spawned process spawns its own ones too by default; users' processes do as Python does.
     set_start_method(get_all_start_methods()[0], force=True)
     _here["process"] = psutil.Process()
     peer = PEERS[name]
-    peer.load()  # which takes Python's time, not the loader's
+    peer.make(work)
+    gc.collect()
     start = time.perf_counter()
     loader = peer.make(work)
     batches = iter(loader)
-    first = next(batches)
+    if (first := next(batches, None)) is None:
+        raise ValueError("its pass is empty")
     seconds = time.perf_counter() - start
     check(work, _all(first, batches))
     _here["loader"] = loader

@@ -84,11 +84,15 @@ def table(summary: str, results: Sequence[Result]) -> Table:
                 f"{one.rate:,.0f}",
                 f"{one.ratio:.2f}" if one.ratio else "",
                 f"{one.lowest:.2f}..{one.highest:.2f}" if one.ratio else "",
-                f"{1_000 * one.cpu:.3g}",
+                _short(1_000 * one.cpu),
                 f"{one.memory / 1e6:,.0f}",
                 f"{one.first_batch:.2f}",
             )
     return made
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def write_json(path: Path, about: dict[str, Any], results: Sequence[Result]) -> None:

@@ -69,6 +69,8 @@ def run(options: argparse.Namespace) -> int:
         options.parser.error("--rounds must be 1 or more")
     loaders = _loaders(options)
     console, about = Console(), machine()
+    if not console.is_terminal:
+        console.width = 100  # not the 80 that it takes for a file, by which columns would be cut
     console.print(", ".join(f"{key} {value}" for key, value in about.items()), highlight=False)
     results: list[Result] = []
     with TemporaryDirectory(prefix="dlkit-bench-") as folder, console.status("") as status:

@@ -6,7 +6,7 @@ A peer is a function from a `Work` to something that is iterated once for each p
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,19 +41,15 @@ class Peer:
         except ModuleNotFoundError:  # of the package that this one would be a part of
             return False
 
-    def load(self) -> Callable[[Work], Iterable[Any]]:
-        """Import the package; return the function that makes the loader."""
-        module = importlib.import_module(f"dlkit.bench.peers.{self.module}")
-        make: Callable[[Work], Iterable[Any]] = getattr(module, self.function)
-        return make
-
     def make(self, work: Work) -> Iterable[Any]:
-        """Return the loader for a work.
+        """Import the package, and return the loader for a work.
 
         Raises:
             NotMadeForIt: if it is none of its kind.
         """
-        return self.load()(work)
+        module = importlib.import_module(f"dlkit.bench.peers.{self.module}")
+        loader: Iterable[Any] = getattr(module, self.function)(work)
+        return loader
 
 
 _PEERS = (

@@ -7,6 +7,7 @@ https://lightning.ai/docs/litdata: `optimize` once, then `StreamingDataset` and
 import io
 import os
 from collections.abc import Iterable
+from multiprocessing import get_all_start_methods, set_start_method
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ def loader(work: Work) -> Iterable[Any]:
     import litdata
 
     folder = str(work.folder / "litdata")
-    litdata.optimize(
-        _Sample(work), list(range(work.count)), folder, num_workers=1, chunk_bytes="64MB"
-    )
+    if not Path(folder).exists():
+        litdata.optimize(
+            _Sample(work), list(range(work.count)), folder, num_workers=1, chunk_bytes="64MB"
+        )
+        # It has made "spawn" the way of the whole process.
+        set_start_method(get_all_start_methods()[0], force=True)
     dataset = _streaming(litdata)(folder, shuffle=work.shuffle)
     made: Iterable[Any] = litdata.StreamingDataLoader(
         dataset,

@@ -1,7 +1,8 @@
 """SPDL's pipeline.
 
 https://facebookresearch.github.io/spdl/latest/getting_started/pytorch.html: a source of indices,
-batches of them, and threads that make a batch at once; images are decoded by `spdl.io`, as
+here of whole batches of them, which it handles sooner than single ones, and threads that make a
+batch at once; images are decoded by `spdl.io`, as
 https://facebookresearch.github.io/spdl/latest/generated/spdl.io.load_image_batch.html does.
 """
 
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from spdl.pipeline import PipelineBuilder
-from torch.utils.data import RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, default_collate
 
 from dlkit.bench.works import SIDE, Work
 
@@ -28,8 +29,7 @@ class loader:  # noqa: N801  # made like the functions of the other peers
         threads = max(1, work.workers)
         pipeline = (
             PipelineBuilder()
-            .add_source(sampler(self.dataset))
-            .aggregate(work.batch_size)
+            .add_source(BatchSampler(sampler(self.dataset), work.batch_size, drop_last=False))
             .pipe(self.fetch, concurrency=threads)
             .add_sink(4)
             .build(num_threads=threads)
