@@ -57,7 +57,7 @@ def _streaming(litdata: Any) -> Any:
 
         def __getitem__(self, index: Any) -> Any:
             content, label = super().__getitem__(index)
-            if not isinstance(content, bytes):
+            if not isinstance(content, bytes | memoryview):
                 return content, label
             from PIL import Image
 
