@@ -103,12 +103,12 @@ def test_a_collate_fn_of_the_users_gets_a_list_of_samples():
 
 
 def test_a_rule_of_the_users_for_numbers_still_holds(monkeypatch):
-    from dlkit.collate import default
+    from dlkit.collate import default, stacking
 
     cache = MemoryCache(Counting(lambda i: i), PLENTY)
     list(dlkit.DataLoader(cache, 20))
     monkeypatch.setitem(default._registry, int, sum)
-    monkeypatch.setitem(default._BUILT_IN, int, None)
+    monkeypatch.setitem(stacking.BUILT_IN, int, None)
     assert list(dlkit.DataLoader(cache, 20)) == [sum(range(20))]
 
 

@@ -254,7 +254,7 @@ def memory(points: Sequence[MemoryPoint]) -> Picture:
         label = row_name(worker) if len(workers) <= 9 or worker in (-1, 0) else None
         axes.plot([p.seconds for p in mine], megabytes, color=shade, marker=".", label=label)
         words.append(f"{row_name(worker)}: {megabytes[0]:.0f} to {megabytes[-1]:.0f} MB of its own")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(point.uss for point in points) / 1e6 or 1.0)
     axes.set_title("Memory of each process", loc="left", fontsize=11, color=INK)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
     figure.caption = "; ".join(words[:8])
