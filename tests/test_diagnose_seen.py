@@ -51,7 +51,7 @@ class Parsed(Decoded):
 
 class Asleep(Decoded):
     def __getitem__(self, index):
-        time.sleep(0.005)
+        time.sleep(0.03)  # going to sleep and waking up takes a core for a moment, too
         return index
 
 
