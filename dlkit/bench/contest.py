@@ -203,8 +203,11 @@ class _Contestant:
 
     def _kill(self) -> None:
         """End its process, and what that has started."""
-        process = psutil.Process(self._process_id)
-        for one in (*process.children(recursive=True), process):
+        family: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):  # it may have ended by itself meanwhile
+            process = psutil.Process(self._process_id)
+            family = [*process.children(recursive=True), process]
+        for one in family:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
 
