@@ -469,6 +469,22 @@ def test_batches_that_come_too_fast_are_noted_in_groups(error, noting, most, mon
     assert loader.trace.dropped == 0
 
 
+@pytest.mark.parametrize("length", range(14))
+def test_every_batch_is_noted_or_counted(length, monkeypatch):
+    monkeypatch.setattr(recorder, "GROUP", 3)
+    monkeypatch.setattr(recorder, "NOTING", 10**12)
+    monkeypatch.setattr(recorder, "MOST_BETWEEN", 1)
+    # Its rows are gathered, so that no stage but the training loop's asks which batch it is.
+    loader = traced("inline", dlkit.TensorDataset(torch.arange(length)), batch_size=1)
+    for epoch in (1, 2):
+        assert [batch[0].item() for batch in loader] == list(range(length))
+        noted = [n for n in range(length) if n // 3 % 2 == 0]
+        fetched = [s.batch for s in loader.trace.spans() if s.stage == "fetch"]
+        assert fetched == noted * epoch
+        stages = len({s.stage for s in loader.trace.spans() if s.stage != "compute"}) + 1
+        assert loader.trace.dropped == epoch * stages * (length - len(noted))
+
+
 def test_a_group_of_batches_is_not_followed_by_those_that_were_left_out(monkeypatch):
     monkeypatch.setattr(recorder, "GROUP", 3)
     monkeypatch.setattr(recorder, "NOTING", 10**12)

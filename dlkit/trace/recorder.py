@@ -9,7 +9,9 @@ that raises leaves no span.
 
 import threading
 from collections.abc import Callable, Iterator
-from itertools import chain, repeat
+from functools import partial
+from itertools import chain, islice, repeat
+from operator import itemgetter, length_hint
 from time import thread_time_ns
 from typing import Any
 
@@ -19,6 +21,7 @@ from dlkit.trace.spans import CODES, FIRST_PART, UNKNOWN, WHOLE, clock
 
 Function = Callable[[Any], Any]
 _FETCH, _TRANSFER = CODES["fetch"], CODES["transfer"]
+_FIRST = itemgetter(0)
 
 GROUP = 64  # batches that are noted one after another
 NOTING = 1_000  # nanoseconds that noting a batch takes, at most
@@ -179,10 +182,14 @@ class InlineRecorder(Recorder):
         super().__init__(ring)
         self.chain = chain
         self._over = False
+        self._asks_for_key = False  # whether other stages are noted, each under its batch's key
 
     def timed(self, stage: str, function: Function) -> Function:
         """Return the function, timed unless the chain knows its times anyway."""
-        return function if stage == "fetch" else super().timed(stage, function)
+        if stage == "fetch":
+            return function
+        self._asks_for_key = True
+        return super().timed(stage, function)
 
     def draws(self, tasks: Iterator[Any]) -> Iterator[Any]:
         """Return the tasks: the chain knows when they were drawn."""
@@ -196,7 +203,7 @@ class InlineRecorder(Recorder):
 
     def _groups(self, fetch: Function, tasks: Iterator[Any]) -> Iterator[Iterator[Any]]:
         """Yield groups of batches, until one has come to the end of the tasks."""
-        noted, counted = self._noted(fetch, tasks), self._counted(fetch, tasks)
+        noted = self._noted(fetch, tasks)
         while not self._over:
             begun = clock()
             yield map(noted, repeat(None, GROUP))
@@ -205,7 +212,7 @@ class InlineRecorder(Recorder):
             if between > 0 and not self._over:
                 self.chain.begin()
                 before = self.key
-                yield map(counted, repeat(None, round(between * GROUP)))
+                yield from self._counted(fetch, tasks, round(between * GROUP))
                 self.chain.left_out += self.key - before
 
     def _noted(self, fetch: Function, tasks: Iterator[Any]) -> Function:
@@ -233,16 +240,18 @@ class InlineRecorder(Recorder):
 
         return make
 
-    def _counted(self, fetch: Function, tasks: Iterator[Any]) -> Function:
-        """Return a function that makes the next batch."""
-        draw = tasks.__next__
+    def _counted(self, fetch: Function, tasks: Iterator[Any], size: int) -> Iterator[Any]:
+        """Yield the next `size` batches, or as many as there are, in one group."""
+        if self._asks_for_key:
+            yield map(partial(self._count, fetch), islice(tasks, size))
+            return
+        places = repeat(None, size)  # each task takes one, and they know how many are left
+        yield map(fetch, map(_FIRST, islice(zip(tasks, places), size)))  # noqa: B905
+        self.key += size - length_hint(places)
 
-        def make(_: None) -> Any:
-            task = draw()
-            self.key += 1
-            return fetch(task)
-
-        return make
+    def _count(self, fetch: Function, task: Any) -> Any:
+        self.key += 1
+        return fetch(task)
 
 
 class _Here(threading.local):
