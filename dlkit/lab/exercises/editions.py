@@ -7,7 +7,6 @@ text source with solutions, runs it, and writes the solved edition.
 from __future__ import annotations
 
 import argparse
-import ast
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dlkit.lab.exercises.contract import HUNTS, TOPICS, Exercise, find, names
+from dlkit.lab.exercises.definitions import definitions
 from dlkit.lab.text import read_text
 
 _write: Callable[..., None] = nbformat.write  # nbformat does not annotate it
@@ -89,29 +89,15 @@ def stub_of(source: str) -> Exercise | None:
     An exercise is unsolved while nothing is written; a hunt, which begins with code, while that
     stands there as it was given.
     """
-    defined = _definitions(source)
+    defined = definitions(source)
     for name in defined.keys() & set(names(HUNTS)):
-        if defined[name] == _definitions(find(name).stub)[name]:
+        if defined[name] == definitions(find(name).stub)[name]:
             return find(name)
     if "raise NotImplementedError" in source:
         for name in names():
             if find(name).reference.__name__ in defined:
                 return find(name)
     return None
-
-
-def defined_names(source: str) -> set[str]:
-    """Return the functions and classes that a source defines; nothing if it is no Python."""
-    return set(_definitions(source))
-
-
-def _definitions(source: str) -> dict[str, str]:
-    """Each function and class of a source, without comments and however it is laid out."""
-    try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError):
-        return {}
-    return {n.name: ast.dump(n) for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
 
 
 def solve(notebook: NotebookNode) -> int:

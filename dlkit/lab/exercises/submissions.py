@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dlkit.lab.exercises.contract import Exercise, find, names
-from dlkit.lab.exercises.editions import defined_names
+from dlkit.lab.exercises.definitions import definitions
 from dlkit.lab.exercises.grading import check
 
 
@@ -128,7 +128,7 @@ def _answers(cells: list[tuple[str, str]]) -> Iterator[tuple[Exercise, list[str]
     wanted = {find(name).reference.__name__: name for name in names()}
     owners = []
     for source, tag in cells:
-        defined = [wanted[found] for found in defined_names(source) if found in wanted]
+        defined = [wanted[found] for found in definitions(source) if found in wanted]
         owners.append([tag] if tag in names() else defined)
     shared = [
         "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
