@@ -456,5 +456,5 @@ print("after asking again:", seen)
 #   global interpreter lock.
 # - Murray and others: *tf.data: A Machine Learning Data Processing Framework* (2021), on
 #   prefetching and parallel fetching.
-# - Next: [07 Train a CNN](07_train_a_cnn.ipynb). In the package: `dlkit/workers/ahead.py`, the
-#   scheduling in one page.
+# - Next: [05 Find the bottleneck](05_find_the_bottleneck.ipynb). In the package:
+#   `dlkit/workers/ahead.py`, the scheduling in one page.

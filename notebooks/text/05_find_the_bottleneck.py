@@ -306,3 +306,4 @@ print(
 # - Mohan et al. (2021), *Analyzing and Mitigating Data Stalls in DNN Training*, VLDB.
 # - Gregg (2020), *Systems Performance*, chapter 2: the USE method.
 # - PyTorch's documentation of `torch.utils.data` and of `torch.profiler`.
+# - Next: [06 Preprocessing and augmentation](06_preprocessing_and_augmentation.ipynb).

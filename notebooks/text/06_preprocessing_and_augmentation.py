@@ -356,5 +356,5 @@ print("and with seeds, two workers as none:", torch.equal(epoch_of(both, 0), epo
 # - Simard, Steinkraus and Platt: *Best Practices for Convolutional Neural Networks Applied to
 #   Visual Document Analysis* (2003), on moved and bent digits.
 # - torchvision documentation: "Getting started with transforms v2".
-# - Next: [10 Storage and caching](10_storage_and_caching.ipynb). In the package:
-#   `dlkit/transforms/seeds.py`, the mixing of seeds in twenty lines.
+# - Next: [07 Train a CNN](07_train_a_cnn.ipynb). In the package: `dlkit/transforms/seeds.py`, the
+#   mixing of seeds in twenty lines.

@@ -379,3 +379,4 @@ print("the first three epochs are the same:", pair[0] == pair[1])
 # - Smith, Kindermans, Ying and Le: *Don't Decay the Learning Rate, Increase the Batch Size* (2018).
 # - PyTorch documentation: "Reproducibility", and "Saving and Loading Models".
 # - On the command line: `dlkit train --help` does all of this, on MNIST too.
+# - Next: [08 Multi-GPU sharding](08_multi_gpu_sharding.ipynb).

@@ -363,5 +363,5 @@ print("formats in the widget:", len({row.format for rows in measured.values() fo
 #   Format"; TensorFlow: "TFRecord and tf.train.Example".
 # - WebDataset's documentation, on shards of tar files.
 # - Python documentation: `pickle`, the warning at its top.
-# - Next: [07 Train a CNN](07_train_a_cnn.ipynb). In the package: `dlkit/storage/columns.py`, where
-#   a batch is one gather.
+# - Next: [11 Real time](11_real_time.ipynb). In the package: `dlkit/storage/columns.py`, where a
+#   batch is one gather.

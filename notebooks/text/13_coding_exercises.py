@@ -281,3 +281,4 @@ ProgressView(scratch)
 # - Vitter (1985), "Random sampling with a reservoir".
 # - Claessen and Hughes (2000), "QuickCheck": properties, and why counterexamples are made small.
 # - PyTorch's documentation of `torch.utils.data`, the section on multi-process loading.
+# - Next: [14 Troubleshooting](14_troubleshooting.ipynb).

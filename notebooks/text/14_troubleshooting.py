@@ -349,4 +349,5 @@ for own_lock in (False, True):
 #   best practices".
 # - PyTorch issue 13246, on memory of workers that grows; it is the longest thread about loaders.
 # - Linux manual: `fork(2)`, on what a child shares with its parent; `shm_overview(7)`.
-# - Next: [04 Workers](04_workers.ipynb) once more, with the predictions of this notebook.
+# - Next: [15 Bug hunt](15_bug_hunt.ipynb); and [04 Workers](04_workers.ipynb) once more, with the
+#   predictions of this notebook.

@@ -287,5 +287,6 @@ frozen.see()
 # - PyTorch documentation: `torch.utils.data`, `torch.utils.data.distributed`, and the notes on
 #   reproducibility.
 # - Zeller: *Why Programs Fail* (2009), on making failing inputs small.
-# - Next: [14 Troubleshooting](14_troubleshooting.ipynb), where the same causes are met from their
+# - Next: [16 Deep learning questions](16_deep_learning_questions.ipynb); or
+#   [14 Troubleshooting](14_troubleshooting.ipynb), where the same causes are met from their
 #   symptoms.
