@@ -273,6 +273,15 @@ ProgressView(scratch)
 # 1. Why does a check begin with small inputs and not with typical ones?
 # 2. Which bug survives every test that reads a single epoch?
 # 3. Why can n to the power n paths not be fair for n! orders?
+#
+# <details><summary>Answers</summary>
+#
+# (1) Where the input is small, nothing else hides the bug, and you can work out the right result by
+# hand. (2) One that only a second epoch shows: an iterator that is used up, or the same order
+# again. (3) Equally likely paths can only be shared evenly if n! divides their number, and for n
+# above 2 it does not: n - 1 divides n!, but has no factor in common with n.
+#
+# </details>
 
 # %% [markdown]
 # ## Read on
