@@ -107,8 +107,8 @@ print("training waits less:", cured_waits)
 
 # %% [markdown]
 # **Investigate.** Waiting for a disk needs no core, so four workers wait for four samples at once.
-# Work that *computes* would gain only as many workers as there are free cores: `cpu_share` tells
-# which kind it is.
+# Work that *computes* gains from no more workers than there are free cores: `cpu_share` tells which
+# kind it is.
 #
 # **Modify.** Ask `seen.predict(num_workers=2, step_time=0.01)` before you measure it.
 #
@@ -213,7 +213,7 @@ print("the work on a batch, more than twice as much:", single.batch_work > 2 * w
 #
 # **Modify.** Give `OneByOne` a `__getitems__`. What becomes of `collate`?
 #
-# **Make.** At which row size does reading one by one stop to matter?
+# **Make.** From which row size on does reading one by one no longer matter?
 
 # %% [markdown]
 # ## Fifth patient: a few slow samples
@@ -287,7 +287,7 @@ print(
 # ## Recap
 #
 # - Ask first whether training waits. If it does not, the loader is no bottleneck.
-# - A worker without gaps is too slow; a worker with gaps is too many, or waits for something else.
+# - A worker without gaps is too slow; one with gaps is one too many, or waits for something else.
 # - Waiting gains from more workers, computing from cores, cheap samples from reading them at once.
 # - Means hide skew: look at the slowest samples, by index.
 # - Change one thing, and measure again.

@@ -92,7 +92,7 @@ show(train, v2.RandomHorizontalFlip(), images=4, versions=6)
 # right. The caption counts the versions that equal their original; if that is all of them, your
 # transform does nothing, a common and silent mistake.
 #
-# **Modify.** Set `degrees` to 90. From where on do you mistake one digit for another?
+# **Modify.** Set `degrees` to 90. From which angle on do you mistake one digit for another?
 #
 # **Make.** Show `v2.RandomErasing(p=1)`. Which size of hole leaves the digits readable?
 
@@ -337,8 +337,8 @@ print("and with seeds, two workers as none:", torch.equal(epoch_of(both, 0), epo
 # 1. Training is repeatable on your laptop with two workers, but not on the server with eight. Why,
 #    and what do you change?
 # 2. A colleague mirrors street signs. Which labels suffer?
-# 3. With augmentation behind a cache warned about, training accuracy is perfect and test accuracy
-#    poor. What happened?
+# 3. A cache was put around an augmentation, and the warning ignored. Training accuracy is perfect
+#    and test accuracy poor. What happened?
 #
 # <details><summary>Answers</summary>
 #

@@ -111,7 +111,7 @@ exercise("fisher_yates").check(fisher_yates)
 # **Investigate.** 27 is no multiple of 6, so some order must come more often than another: four
 # paths lead to one order and five to the next. No amount of looking at shuffled lists shows that.
 #
-# **Modify.** Let `swap_with_any` draw only from the places behind the present one, itself left out.
+# **Modify.** Let `swap_with_any` draw only from the places after the present one, itself left out.
 # Which orders can no longer come out, and what does the check call that?
 #
 # **Make.** Write `fisher_yates`. Then try `exercise("shuffle_buffer")`, where the exact
