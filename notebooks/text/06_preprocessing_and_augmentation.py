@@ -3,7 +3,7 @@
 #
 # **After this notebook you will be able to**
 #
-# - compute the mean and spread of a data set in one pass, and say which short cut is wrong;
+# - compute the mean and spread of a dataset in one pass, and say which shortcut is wrong;
 # - look at an augmentation before a model has to;
 # - give every sample the same random numbers, however many workers read it;
 # - find the transform that costs most, and move it to whole batches or to the device;
@@ -61,7 +61,7 @@ print(f"variance of 10000 and 10001: short cut {short_cut:g}, one pass {exact}")
 
 # %% [markdown]
 # **Investigate.** A batch knows nothing of the distance between its mean and the others', so the
-# mean of the deviations is too small. The other short cut, mean of the squares less square of the
+# mean of the deviations is too small. The other shortcut, mean of the squares less square of the
 # mean, subtracts two large numbers and keeps the rounding. `channel_statistics` adds what lies
 # *between* two parts to what lies within, in `float64`.
 #

@@ -227,7 +227,7 @@ class DataLoader:
 exercise("data_loader").check(DataLoader)
 
 # %% [markdown]
-# **Investigate.** Three things have different lives: the data set lives for ever, the random
+# **Investigate.** Three things have different lives: the dataset lives for ever, the random
 # generator as long as the loader, the order of the indices for one epoch. Most bugs of loaders put
 # one of them into the wrong place.
 #
