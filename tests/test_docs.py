@@ -208,6 +208,11 @@ def test_each_kind_of_broken_or_outside_reference_is_found(tmp_path, body, probl
     assert problem in found
 
 
+def test_a_list_of_pictures_may_end_with_a_comma(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    assert site(tmp_path, '<img srcset="a.png 1x, ">').problems == ()
+
+
 def test_a_style_sheet_that_fetches_a_font_from_outside_is_found(tmp_path):
     report = site(tmp_path, "", site_css="@font-face { src: url(https://fonts.example/a.woff2) }")
     assert "site.css fetches https://fonts.example/a.woff2" in report.problems
