@@ -174,8 +174,8 @@ _ = complaint(folder / "gift.pickle", len)
 # **Investigate.** Every format notices the cut, because each knows how long it must be. A changed
 # byte is found when a record is read (TFRecord and tar have a checksum for each) or when you ask
 # (`verify()` for columns, which a gather does not read whole). The interrupted conversion kept what
-# it had read: the second attempt went on there. It reads sample 0 again, to see that the dataset is
-# the same.
+# it had written, a thousand samples at a time: the second attempt went on there. It reads sample 0
+# again, to see that the dataset is the same.
 #
 # **Modify.** Pass `on_error="skip"` to a loader over `changed.tar`. How many samples are missing?
 #
