@@ -9,7 +9,7 @@ from dlkit.cli import COMMANDS
 from dlkit.plots.style import STAGE_COLOURS
 from dlkit.trace import STAGES
 from docs import links, reference, slides, stage, terms
-from docs.notebook_page import headings_of, minutes_of, notebook_page
+from docs.notebook_page import minutes_of, notebook_page
 from docs.still import HINT
 
 NOTEBOOKS = stage.notebooks()
@@ -29,6 +29,11 @@ def parts_of_plan(name):
     text = (PLANS / f"{name}.md").read_text(encoding="utf-8")
     title, *parts = re.split(r"^#+ (.+)$", text, flags=re.MULTILINE)[1:]
     return title, dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def headings_of(notebook):
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return re.findall(r"^## (.+)$", text, re.MULTILINE)
 
 
 def test_every_notebook_has_a_lesson_plan_and_every_plan_a_notebook():
