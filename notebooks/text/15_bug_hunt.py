@@ -247,8 +247,9 @@ frozen.see()
 
 # %% [markdown]
 # **Investigate.** A tensor that needs a gradient refers to the operation that made it, that one to
-# its inputs, and so on: the sum holds the graphs of all batches, and on a GPU their activations. A
-# cache behind the random part freezes it: training goes on with less variety than you paid for.
+# its inputs, and so on: the sum holds the graphs of all batches, with all activations where
+# `backward` has not freed them, as in an evaluation without `no_grad`. A cache behind the random
+# part freezes it: training goes on with less variety than you paid for.
 #
 # **Modify.** Use `loss.detach()` instead of `loss.item()`. Is the graph gone? What is it better for
 # on a GPU?
