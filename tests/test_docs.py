@@ -167,6 +167,13 @@ def test_a_public_name_is_described_once():
     assert "dlkit.Dataset" not in described
 
 
+def test_the_reference_describes_every_module_that_a_notebook_imports_from(name):
+    described = {f"{page}.{part}" for page, parts in reference.PAGES.items() for part in parts}
+    described |= reference.PAGES.keys()
+    code = "\n".join(cell.source for cell in NOTEBOOKS[name].cells if cell.cell_type == "code")
+    assert set(re.findall(r"^from (dlkit[\w.]*) import", code, re.MULTILINE)) <= described
+
+
 # ---- the check of links ----------------------------------------------------------------------
 
 
