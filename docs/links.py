@@ -52,7 +52,7 @@ class _Reader(HTMLParser):
         if reference and values.get("rel") not in ("canonical", "author"):
             self.page.fetched.append(reference)
         self.page.fetched += [
-            part.split()[0] for part in values.get("srcset", "").split(",") if part
+            part.split()[0] for part in values.get("srcset", "").split(",") if part.strip()
         ]
         self.page.fetched += in_style(values.get("style", ""))
 

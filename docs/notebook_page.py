@@ -38,12 +38,6 @@ def minutes_of(notebook: NotebookNode) -> int:
     return int(found[1])
 
 
-def headings_of(notebook: NotebookNode) -> list[str]:
-    """List the headings of a notebook's sections, in their order."""
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    return re.findall(r"^## (.+)$", text, re.MULTILINE)
-
-
 def without_tools(source: str) -> str:
     r"""Leave out the comments that only tools read.
 

@@ -9,7 +9,7 @@ from dlkit.cli import COMMANDS
 from dlkit.plots.style import STAGE_COLOURS
 from dlkit.trace import STAGES
 from docs import links, reference, slides, stage, terms
-from docs.notebook_page import headings_of, minutes_of, notebook_page
+from docs.notebook_page import minutes_of, notebook_page
 from docs.still import HINT
 
 NOTEBOOKS = stage.notebooks()
@@ -29,6 +29,11 @@ def parts_of_plan(name):
     text = (PLANS / f"{name}.md").read_text(encoding="utf-8")
     title, *parts = re.split(r"^#+ (.+)$", text, flags=re.MULTILINE)[1:]
     return title, dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def headings_of(notebook):
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return re.findall(r"^## (.+)$", text, re.MULTILINE)
 
 
 def test_every_notebook_has_a_lesson_plan_and_every_plan_a_notebook():
@@ -162,6 +167,13 @@ def test_a_public_name_is_described_once():
     assert "dlkit.Dataset" not in described
 
 
+def test_the_reference_describes_every_module_that_a_notebook_imports_from(name):
+    described = {f"{page}.{part}" for page, parts in reference.PAGES.items() for part in parts}
+    described |= reference.PAGES.keys()
+    code = "\n".join(cell.source for cell in NOTEBOOKS[name].cells if cell.cell_type == "code")
+    assert set(re.findall(r"^from (dlkit[\w.]*) import", code, re.MULTILINE)) <= described
+
+
 # ---- the check of links ----------------------------------------------------------------------
 
 
@@ -206,6 +218,11 @@ def test_each_kind_of_broken_or_outside_reference_is_found(tmp_path, body, probl
     folder.mkdir()
     (found,) = site(folder, body, other_html="<h1>").problems
     assert problem in found
+
+
+def test_a_list_of_pictures_may_end_with_a_comma(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    assert site(tmp_path, '<img srcset="a.png 1x, ">').problems == ()
 
 
 def test_a_style_sheet_that_fetches_a_font_from_outside_is_found(tmp_path):

@@ -181,6 +181,21 @@ def test_changes_on_another_thread_are_drawn():
     assert "12 samples in 3 batches of 4;" in explorer.text.value
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: BatchingExplorer(size=501), "size must be an integer from 1 to 500, but got 501"),
+        (lambda: BatchingExplorer(batch_size="8"), "batch size must be an integer from 1 to 128"),
+        (lambda: WorkersExplorer(workers=-1), "workers must be an integer from 0 to 4, but got -1"),
+        (lambda: ShuffleExplorer(buffer_size=3), "buffer_size must be one of"),
+        (lambda: ShuffleExplorer(size=0), "size must be a positive integer, but got 0"),
+    ],
+)
+def test_an_explorer_refuses_to_start_where_its_controls_do_not_reach(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
 def test_an_explorer_without_draw_says_so():
     with pytest.raises(NotImplementedError, match="Explorer must define draw"):
         Explorer({})

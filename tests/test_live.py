@@ -408,6 +408,30 @@ def test_the_widget_says_what_failed():
     assert "failed: RuntimeError: &lt;no weights&gt;" in widget.text.value
 
 
+def test_a_widget_whose_system_cannot_be_made_says_why_and_may_be_started_again():
+    widget = LiveDigitsWidget(constant, rate=500, policy="<none>")
+    with pytest.raises(ValueError, match="policy"):
+        widget.start()
+    assert "not started: ValueError: policy must" in widget.text.value
+    assert "&lt;none&gt;" in widget.text.value
+    assert widget.system is None
+    assert not widget.start_button.disabled
+    assert widget.stop_button.disabled
+
+
+def test_a_widget_whose_picture_cannot_be_drawn_ends_its_system_and_says_why(monkeypatch):
+    def broken(dashboard, history):
+        raise RuntimeError("<no picture>")
+
+    monkeypatch.setattr(Dashboard, "follow", broken)
+    widget = LiveDigitsWidget(constant, rate=500, longest=WAIT)
+    widget.start()
+    widget._thread.join(WAIT)
+    assert "failed: RuntimeError: &lt;no picture&gt;" in widget.text.value
+    assert widget.system is None
+    assert not widget.start_button.disabled
+
+
 def test_the_widget_of_the_drive_follows_its_sliders_and_ends_with_the_drive():
     widget = LiveDrivingWidget(record(seconds=16.0))
     widget.planning.value = 0

@@ -1,7 +1,14 @@
-"""What only a notebook needs: widgets over the package's own functions, and the notebook tool.
+"""What only a notebook needs: widgets, exercises, questions, and the tool that runs notebooks.
 
-Nothing here holds an algorithm: a widget asks ``samplers``, ``collate`` or ``plots`` and shows
-the answer.
+    explorer; batching, shuffling, workers, sharding, storage   a picture that controls move
+    live_timeline, live_plot; live_system, live                 pictures of what is running
+    exercises/, mastery     exercises, bug hunts and Parsons problems that grade themselves
+    cards/, interview/      questions whose answers run, and a mock interview made of all
+    demos/, clinic          what is shown in the notebooks 16 and 14
+    text, build             the two forms of a notebook, and how one is made from the other
+
+A widget holds no algorithm of data loading: it asks ``samplers``, ``collate`` or ``plots`` and
+shows the answer.
 """
 
 from dlkit.lab.batching import BatchingExplorer

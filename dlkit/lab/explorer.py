@@ -88,9 +88,16 @@ def slider(
     Returns:
         The slider.
 
+    Raises:
+        ValueError: If it cannot start there; ipywidgets would start elsewhere and say nothing.
+
     >>> slider("batch size", 8, 1, 64).value
     8
     """
+    if value not in range(smallest, largest + 1):
+        raise ValueError(
+            f"{label} must be an integer from {smallest} to {largest}, but got {value!r}"
+        )
     return ipywidgets.IntSlider(
         value=value,
         min=smallest,

@@ -78,15 +78,25 @@ class LiveWidget(ipywidgets.VBox, Generic[System]):  # type: ignore[misc]  # it 
             self.text.value = html.escape(self._words())
 
     def start(self) -> None:
-        """Start a new system, if none runs."""
+        """Start a new system, if none runs.
+
+        Raises:
+            Exception: Whatever making the system raises; the widget says so and may start again.
+        """
         if self.system is not None:
             return
         self.start_button.disabled, self.stop_button.disabled = True, False
         self.text.value = "starting"
-        self.system = self.make()
-        dashboard = self.dashboard(self.system)
-        dashboard.png()  # what matplotlib loads at its first picture is not loaded while it runs
-        self.system.start()
+        try:
+            self.system = self.make()
+            dashboard = self.dashboard(self.system)
+            dashboard.png()  # what matplotlib loads at its first picture is loaded before it runs
+            self.system.start()
+        except Exception as error:
+            self.system = None
+            self.text.value = html.escape(f"not started: {type(error).__name__}: {error}")
+            self.start_button.disabled, self.stop_button.disabled = False, True
+            raise
         self._ended.clear()
         self._thread = threading.Thread(
             target=self._follow, args=(dashboard,), name="dlkit live widget", daemon=True
@@ -96,25 +106,31 @@ class LiveWidget(ipywidgets.VBox, Generic[System]):  # type: ignore[misc]  # it 
     def _follow(self, dashboard: Dashboard[Any]) -> None:
         system = self.system
         assert system is not None
-        ended = False
-        for _ in range(max(round(self._longest / self.every), 1)):
-            if ended or self._ended.wait(self.every):
-                break
-            ended = system.wait(0)  # its last reading is shown too
-            system.read()
-            dashboard.follow(list(system.history)[-self.shown :])
-            self.picture = dashboard.picture
-            self.image.value = dashboard.png()
-            self.image.layout.display = None
-            self.text.value = html.escape(self._words())
-        self._finish(system)
+        ended, error = False, None
+        try:
+            for _ in range(max(round(self._longest / self.every), 1)):
+                if ended or self._ended.wait(self.every):
+                    break
+                ended = system.wait(0)  # its last reading is shown too
+                system.read()
+                self._draw(system, dashboard)
+        except Exception as raised:
+            error = raised
+        self._finish(system, error)
 
-    def _finish(self, system: System) -> None:
-        error: Exception | None = None
+    def _draw(self, system: System, dashboard: Dashboard[Any]) -> None:
+        dashboard.follow(list(system.history)[-self.shown :])
+        self.picture = dashboard.picture
+        self.image.value = dashboard.png()
+        self.image.layout.display = None
+        self.text.value = html.escape(self._words())
+
+    def _finish(self, system: System, error: Exception | None) -> None:
+        """Stop the system, also after an error of ours, and say how it ended."""
         try:
             system.stop()
         except Exception as raised:
-            error = raised
+            error = error or raised
         found = system.pipeline.counts()
         words = (
             f"stopped: {found.produced} items = {found.delivered} answered + {found.lost} dropped"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipywidgets
 import torch
 
+from dlkit.checks import check_positive_int
 from dlkit.lab.explorer import WIDE, Explorer, slider
 from dlkit.mixing import displacement, mixing
 from dlkit.plots.shuffling import displacements
@@ -22,11 +23,17 @@ class ShuffleExplorer(Explorer):
         seed: Seed at the start, 0 to 20.
         size: Samples in the stream.
 
+    Raises:
+        ValueError: If the buffer's size or the seed is none of those.
+
     >>> ShuffleExplorer(buffer_size=1)  # doctest: +ELLIPSIS
     <ShuffleExplorer: 1000 samples, buffer of 1 (0.1%), seed 0: mixing 0.00; ...>
     """
 
     def __init__(self, buffer_size: int = 100, seed: int = 0, size: int = 1000) -> None:
+        if buffer_size not in BUFFERS:
+            raise ValueError(f"buffer_size must be one of {BUFFERS}, but got {buffer_size!r}")
+        check_positive_int("size", size)
         self.size = size
         buffers = ipywidgets.SelectionSlider(
             options=BUFFERS,

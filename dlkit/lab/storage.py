@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import ipywidgets
 
+from dlkit.lab.choice import choice
 from dlkit.lab.explorer import WIDE, Explorer
 from dlkit.plots.storage import format_rates
 from dlkit.plots.style import Picture
@@ -61,6 +62,4 @@ class StorageExplorer(Explorer):
 
 
 def _choice(label: str, options: Sequence[object]) -> ipywidgets.ToggleButtons:
-    return ipywidgets.ToggleButtons(
-        options=[(str(option), option) for option in options], description=label, style=WIDE
-    )
+    return choice([(str(option), option) for option in options], description=label, style=WIDE)

@@ -80,7 +80,7 @@ for number, stage in enumerate(PIPELINE, start=1):
 # ## One batch by hand
 #
 # **Predict.** A digit is a 1x28x28 image of 32-bit floats. How many bytes does a batch of four
-# have? And how many weights has a model that maps it to ten classes with one linear layer?
+# have? And how many weights does a model have that maps it to ten classes with one linear layer?
 
 # %%
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

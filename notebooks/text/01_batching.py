@@ -35,8 +35,8 @@ print(f"{len(train)} digits; the first is a {label} and has shape {tuple(image.s
 # The first three stages of the pipeline do one thing each: **sample** decides on indices, **fetch**
 # reads what they point to, **collate** stacks it.
 #
-# **Predict.** Ten samples, batch size 4, no shuffling: which indices form which batch? And what
-# `dtype` has a batch of the two Python numbers 0.5 and 1.5?
+# **Predict.** Ten samples, batch size 4, no shuffling: which indices form which batch? And which
+# `dtype` does a batch of the two Python numbers 0.5 and 1.5 have?
 
 # %%
 small = Subset(train, range(10))
@@ -60,8 +60,8 @@ for numbers in ([0.5, 1.5], [1, 2], [True, False]):
 # **Investigate.** A Python float has 64 bits, so a batch of them has too; a model with 32-bit
 # weights then refuses it. Which of the three stages would you change to cure that?
 #
-# **Modify.** Set `batch_size=3` in the first cell. Before you run it: what shape has the *last*
-# batch?
+# **Modify.** Set `batch_size=3` in the first cell. Before you run it: what shape does the *last*
+# batch have?
 #
 # **Make.** Write `my_collate(samples)` with two calls of `torch.stack`, pass it as `collate_fn=` to
 # a `DataLoader`, and check with `torch.equal` that nothing changes.
@@ -69,8 +69,8 @@ for numbers in ([0.5, 1.5], [1, 2], [True, False]):
 # %% [markdown]
 # ## The last batch
 #
-# **Predict.** 1,442 digits in batches of 64: how many steps are an epoch, and how large is the last
-# batch? Somebody reports the mean of the batch accuracies as the accuracy. Is it?
+# **Predict.** 1,442 digits in batches of 64: how many steps does an epoch have, and how large is
+# the last batch? Somebody reports the mean of the batch accuracies as the accuracy. Is it?
 
 # %%
 sizes = [len(labels) for _, labels in DataLoader(train, batch_size=64)]
@@ -102,8 +102,8 @@ for epoch in range(3):
 # %% [markdown]
 # **Investigate.** A small last batch weighs its samples more: each of its 34 counted almost twice.
 # Batch normalisation cannot normalise a batch of one row at all. So training often drops the last
-# batch, and shuffling sees to it that others are left out in the next epoch. Evaluation never
-# drops: the result would be about other data.
+# batch, and shuffling sees to it that others are left out in the next epoch. Evaluation never drops
+# a sample: the result would be about other data.
 #
 # **Modify.** Leave out `shuffle=True` in the last cell. Which samples does the model now never see,
 # however long it trains?

@@ -123,8 +123,8 @@ print("rest of the epoch, and again after loading:", rest, [b.tolist() for b in 
 
 # %% [markdown]
 # **Investigate.** Each iterator draws one number, a seed for its workers, even without shuffling.
-# So one more loader changes every random number after it, such as dropout. A generator of its own
-# keeps a loader's randomness to itself.
+# So one more loader changes every random number after it, such as those of dropout. A generator of
+# its own keeps a loader's randomness to itself.
 #
 # **Modify.** Replace the generator by `torch.manual_seed(0)` before the loader is made. Then insert
 # `torch.rand(1)` before the loop. What changes?

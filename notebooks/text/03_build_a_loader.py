@@ -88,8 +88,8 @@ print("shuffled(), equal:    ", [list(shuffled(1000, ours)) == epoch for epoch i
 # task is the samples themselves.
 #
 # **Predict.** A sample is the tuple `(image, {"weight": 0.5})`. Is PyTorch's batch a tuple, and is
-# 0.5 a 32-bit number in it? If the dataset is an iterator, how many batches has its second epoch?
-# And two workers read a stream of ten samples: how many arrive?
+# 0.5 a 32-bit number in it? If the dataset is an iterator, how many batches does its second epoch
+# have? And two workers read a stream of ten samples: how many arrive?
 
 
 # %%
@@ -172,8 +172,8 @@ print("samples of the stream from two workers:", sum(len(batch) for batch in twi
 # %% [markdown]
 # ## Step 5: a prefetch thread
 #
-# The loader has a hole for something better than `map`: anything that takes `fetch` and `tasks` and
-# yields batches. `serve` is all that a worker does, `exchange` keeps `ahead` tasks in flight;
+# The loader has a place for something better than `map`: anything that takes `fetch` and `tasks`
+# and yields batches. `serve` is all that a worker does, `exchange` keeps `ahead` tasks in flight;
 # neither knows how tasks and batches travel.
 #
 # **Predict.** Fetching a batch takes 16 ms, computing on it too: what does one thread save? Now
@@ -542,15 +542,15 @@ print("resumed with one worker, equal:", same(list(other), theirs[3:]))
 # %% [markdown]
 # ## Check yourself
 #
-# 1. Why does a stream in two PyTorch workers come twice, although ours would not?
+# 1. Why does a stream come twice from two PyTorch workers, and would come once from ours?
 # 2. `ahead=8`, batches of 20 MB, two workers. Roughly how much memory can be in use, and where?
-# 3. A state counts fetched batches. When does nobody notice?
+# 3. A state counts the batches that were fetched, not those delivered. When does nobody notice?
 #
 # <details><summary>Answers</summary>
 #
 # (1) PyTorch copies the dataset into each worker, which must read its own share; our tasks carry
-# the samples themselves, and pay for the way. (2) Eight in flight, seven in the reorder buffer and
-# one in hand: up to 320 MB. (3) Without prefetching: then fetched and delivered are the same.
+# the samples themselves, and pay for sending them. (2) Eight in flight, seven in the reorder buffer
+# and one in hand: up to 320 MB. (3) Without prefetching: then fetched and delivered are the same.
 #
 # </details>
 

@@ -199,7 +199,7 @@ LiveTimeline(workers=2, prefetch_factor=2, sample=5, batch_size=8, step=20)
 # Meanwhile the other worker idles, because enough is in flight. Out of order, only what the slow
 # worker has comes late, but which batch comes when then depends on speed: two runs differ. The
 # second picture is a prediction until you press *run*: then real workers fill the lower half of
-# each row. What they need beyond it is starting, handing over, and a machine that does other work.
+# each row. What they take beyond it goes to starting, to handing over, and to other programs.
 #
 # **Modify.** With the first sliders: which `prefetch_factor` hides batch 8? And with 10 ms of
 # computing? Why does none? With the second: from how many workers on does training not wait?
@@ -410,8 +410,8 @@ print("after asking again:", seen)
 # %% [markdown]
 # **Investigate.** An exception keeps its type, and its notes say where it was. A dead worker is
 # noticed at once, with no `timeout` set; killed without a reason usually means out of memory. A
-# time-out is no end: the next call waits again. `on_error="skip"` hides data, so look at `errors`.
-# Whatever happened, the same loader starts afresh in the next epoch.
+# time-out does not end the epoch: the next call waits again. `on_error="skip"` hides data, so look
+# at `errors`. Whatever happened, the same loader starts afresh in the next epoch.
 #
 # **Modify.** Let every sample fail under `on_error="skip"`, then lower `error_limit`.
 #
@@ -423,8 +423,8 @@ print("after asking again:", seen)
 #
 # - A process works on a copy of the dataset; only batches come back. A thread shares it.
 # - Threads for waiting and for work that leaves the global lock, processes for Python code.
-# - `prefetch_factor` times workers batches are in flight; order costs waiting, and no order costs
-#   reproducibility.
+# - `prefetch_factor` times `num_workers` batches are in flight; order costs waiting, and no order
+#   costs reproducibility.
 # - A copied generator or stream repeats: seed from epoch and index, take a share by
 #   `get_worker_info`.
 # - Set up workers in `worker_init_fn`: only fork takes this process's settings along.
@@ -456,5 +456,5 @@ print("after asking again:", seen)
 #   global interpreter lock.
 # - Murray and others: *tf.data: A Machine Learning Data Processing Framework* (2021), on
 #   prefetching and parallel fetching.
-# - Next: [07 Train a CNN](07_train_a_cnn.ipynb). In the package: `dlkit/workers/ahead.py`, the
-#   scheduling in one page.
+# - Next: [05 Find the bottleneck](05_find_the_bottleneck.ipynb). In the package:
+#   `dlkit/workers/ahead.py`, the scheduling in one page.

@@ -107,8 +107,8 @@ print("training waits less:", cured_waits)
 
 # %% [markdown]
 # **Investigate.** Waiting for a disk needs no core, so four workers wait for four samples at once.
-# Work that *computes* would gain only as many workers as there are free cores: `cpu_share` tells
-# which kind it is.
+# Work that *computes* gains from no more workers than there are free cores: `cpu_share` tells which
+# kind it is.
 #
 # **Modify.** Ask `seen.predict(num_workers=2, step_time=0.01)` before you measure it.
 #
@@ -213,7 +213,7 @@ print("the work on a batch, more than twice as much:", single.batch_work > 2 * w
 #
 # **Modify.** Give `OneByOne` a `__getitems__`. What becomes of `collate`?
 #
-# **Make.** At which row size does reading one by one stop to matter?
+# **Make.** From which row size on does reading one by one no longer matter?
 
 # %% [markdown]
 # ## Fifth patient: a few slow samples
@@ -287,7 +287,7 @@ print(
 # ## Recap
 #
 # - Ask first whether training waits. If it does not, the loader is no bottleneck.
-# - A worker without gaps is too slow; a worker with gaps is too many, or waits for something else.
+# - A worker without gaps is too slow; one with gaps is one too many, or waits for something else.
 # - Waiting gains from more workers, computing from cores, cheap samples from reading them at once.
 # - Means hide skew: look at the slowest samples, by index.
 # - Change one thing, and measure again.
@@ -299,6 +299,15 @@ print(
 # 2. Why does `wait` contain `fetch` when there is no worker?
 # 3. A batch takes 40 ms to make and a step 10 ms. How many workers hide the making, if it only
 #    waits for a disk? And if it computes, on two cores?
+#
+# <details><summary>Answers</summary>
+#
+# (1) Next to nothing: 2 % is all there is to gain, and the new workers take memory and time to
+# start. (2) Training fetches by itself, and that is what it does while it waits. (3) Four, which
+# deliver a batch every 10 ms. If it computes, no number of workers hides it: two cores make a batch
+# every 20 ms.
+#
+# </details>
 
 # %% [markdown]
 # ## Read on
@@ -306,3 +315,4 @@ print(
 # - Mohan et al. (2021), *Analyzing and Mitigating Data Stalls in DNN Training*, VLDB.
 # - Gregg (2020), *Systems Performance*, chapter 2: the USE method.
 # - PyTorch's documentation of `torch.utils.data` and of `torch.profiler`.
+# - Next: [06 Preprocessing and augmentation](06_preprocessing_and_augmentation.ipynb).

@@ -3,7 +3,7 @@
 #
 # **After this notebook you will be able to**
 #
-# - compute the mean and spread of a data set in one pass, and say which short cut is wrong;
+# - compute the mean and spread of a dataset in one pass, and say which shortcut is wrong;
 # - look at an augmentation before a model has to;
 # - give every sample the same random numbers, however many workers read it;
 # - find the transform that costs most, and move it to whole batches or to the device;
@@ -61,7 +61,7 @@ print(f"variance of 10000 and 10001: short cut {short_cut:g}, one pass {exact}")
 
 # %% [markdown]
 # **Investigate.** A batch knows nothing of the distance between its mean and the others', so the
-# mean of the deviations is too small. The other short cut, mean of the squares less square of the
+# mean of the deviations is too small. The other shortcut, mean of the squares less square of the
 # mean, subtracts two large numbers and keeps the rounding. `channel_statistics` adds what lies
 # *between* two parts to what lies within, in `float64`.
 #
@@ -92,7 +92,7 @@ show(train, v2.RandomHorizontalFlip(), images=4, versions=6)
 # right. The caption counts the versions that equal their original; if that is all of them, your
 # transform does nothing, a common and silent mistake.
 #
-# **Modify.** Set `degrees` to 90. From where on do you mistake one digit for another?
+# **Modify.** Set `degrees` to 90. From which angle on do you mistake one digit for another?
 #
 # **Make.** Show `v2.RandomErasing(p=1)`. Which size of hole leaves the digits readable?
 
@@ -337,8 +337,8 @@ print("and with seeds, two workers as none:", torch.equal(epoch_of(both, 0), epo
 # 1. Training is repeatable on your laptop with two workers, but not on the server with eight. Why,
 #    and what do you change?
 # 2. A colleague mirrors street signs. Which labels suffer?
-# 3. With augmentation behind a cache warned about, training accuracy is perfect and test accuracy
-#    poor. What happened?
+# 3. A cache was put around an augmentation, and the warning ignored. Training accuracy is perfect
+#    and test accuracy poor. What happened?
 #
 # <details><summary>Answers</summary>
 #
@@ -356,5 +356,5 @@ print("and with seeds, two workers as none:", torch.equal(epoch_of(both, 0), epo
 # - Simard, Steinkraus and Platt: *Best Practices for Convolutional Neural Networks Applied to
 #   Visual Document Analysis* (2003), on moved and bent digits.
 # - torchvision documentation: "Getting started with transforms v2".
-# - Next: [10 Storage and caching](10_storage_and_caching.ipynb). In the package:
-#   `dlkit/transforms/seeds.py`, the mixing of seeds in twenty lines.
+# - Next: [07 Train a CNN](07_train_a_cnn.ipynb). In the package: `dlkit/transforms/seeds.py`, the
+#   mixing of seeds in twenty lines.

@@ -335,8 +335,8 @@ print("the first three epochs are the same:", pair[0] == pair[1])
 # **Investigate.** Half of the updates, the same accuracy within the spread of three seeds, as Smith
 # and others found for ImageNet. The order matters: large batches from the start save more updates
 # and tend to lose accuracy. On a GPU, where a large batch takes hardly longer than a small one,
-# fewer updates are less time; on two cores little. `BatchSizeScheduler` changes the sampler of a
-# running loader, and checkpoints know about it.
+# fewer updates take less time; on two cores they save little. `BatchSizeScheduler` changes the
+# sampler of a running loader, and checkpoints know about it.
 #
 # **Modify.** Set `learning_rate="linear"`: the rate grows with the batch. What happens at 512?
 #
@@ -379,3 +379,4 @@ print("the first three epochs are the same:", pair[0] == pair[1])
 # - Smith, Kindermans, Ying and Le: *Don't Decay the Learning Rate, Increase the Batch Size* (2018).
 # - PyTorch documentation: "Reproducibility", and "Saving and Loading Models".
 # - On the command line: `dlkit train --help` does all of this, on MNIST too.
+# - Next: [08 Multi-GPU sharding](08_multi_gpu_sharding.ipynb).

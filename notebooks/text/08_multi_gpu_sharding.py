@@ -164,8 +164,8 @@ for name, curve in curves.items():
 # Two variants: `shuffle=True` in the loader and no sampler at all, or a sampler with a seed of its
 # own on every rank, "so that the ranks differ".
 #
-# **Predict.** Four ranks. In the first variant, how many steps has an epoch? In the second, which
-# share of the data is seen in an epoch?
+# **Predict.** Four ranks. In the first variant, how many steps does an epoch have? In the second,
+# which share of the data is seen in an epoch?
 
 
 # %%

@@ -212,7 +212,7 @@ for rank, (*_, taken) in enumerate(ranks):
 #
 # **Modify.** Use `pad=True`. How many samples are trained on, and does the equality survive?
 #
-# **Make.** Forget `seed=0` and add `nn.Dropout(0.5)`: should ranks drop the same units?
+# **Make.** Omit `seed=0` and add `nn.Dropout(0.5)`: should ranks drop the same units?
 
 # %% [markdown]
 # ## Who waits for whom
@@ -434,6 +434,7 @@ print("- samples:", state["samples_trained"], "=", 3 * 100)
 # (2) Each rank sends 2 (N - 1) / N times the gradients: 1.75 times for 8, 1.97 times for 64. Only
 #    the number of messages grows, and with it the latency.
 # (3) Shards of 2,501 make 10,004: three samples count twice. `pad=False` counts each once.
+#
 # </details>
 
 # %% [markdown]

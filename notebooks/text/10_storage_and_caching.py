@@ -3,7 +3,7 @@
 #
 # **After this notebook you will be able to**
 #
-# - convert a data set to any of seven formats and measure each on your machine;
+# - convert a dataset to any of seven formats and measure each on your machine;
 # - say why a shuffled read of one format is many times slower than of another;
 # - recognise damage, and know why a pickle from elsewhere must not be opened;
 # - put a cache where it helps, and predict its hit rate;
@@ -28,7 +28,7 @@ from dlkit.storage import DatasetCorruptError, convert, open_dataset
 from dlkit.storage.throughput import bytes_on_disk, measure, write_all
 
 # %% [markdown]
-# ## One data set, seven formats
+# ## One dataset, seven formats
 #
 # `convert` reads every sample once and writes a file; `open_dataset` recognises the format and
 # gives a dataset that any worker can read. The samples are the same whatever the file is called.
@@ -173,9 +173,9 @@ _ = complaint(folder / "gift.pickle", len)
 # %% [markdown]
 # **Investigate.** Every format notices the cut, because each knows how long it must be. A changed
 # byte is found when a record is read (TFRecord and tar have a checksum for each) or when you ask
-# (`verify()` for columns, which a gather does not read whole). The interrupted conversion kept
-# what it had read: the second attempt went on there. It reads sample 0 again, to see that the data
-# set is the same.
+# (`verify()` for columns, which a gather does not read whole). The interrupted conversion kept what
+# it had written, a thousand samples at a time: the second attempt went on there. It reads sample 0
+# again, to see that the dataset is the same.
 #
 # **Modify.** Pass `on_error="skip"` to a loader over `changed.tar`. How many samples are missing?
 #
@@ -363,5 +363,5 @@ print("formats in the widget:", len({row.format for rows in measured.values() fo
 #   Format"; TensorFlow: "TFRecord and tf.train.Example".
 # - WebDataset's documentation, on shards of tar files.
 # - Python documentation: `pickle`, the warning at its top.
-# - Next: [07 Train a CNN](07_train_a_cnn.ipynb). In the package: `dlkit/storage/columns.py`, where
-#   a batch is one gather.
+# - Next: [11 Real time](11_real_time.ipynb). In the package: `dlkit/storage/columns.py`, where a
+#   batch is one gather.

@@ -356,3 +356,4 @@ LiveDrivingWidget(drive)
 # - Dean and Barroso: *The Tail at Scale* (2013), on why the p99 counts.
 # - Little: *A Proof for the Queuing Formula* (1961).
 # - In the package: `dlkit/streaming/flow.py`, the way of an item in one page.
+# - Next: [12 Interview questions](12_interview_questions.ipynb).

@@ -30,8 +30,8 @@ print(len(deck.cards), "cards:", dict(Counter(card.form for card in deck.cards.v
 # that you can see what this course changed. Answer without looking anything up; a wrong guess now
 # costs nothing and shows where to begin.
 #
-# **Predict.** How many of the twelve will you know? Write the number down. Most people are further
-# from their guess than from full marks.
+# **Predict.** How many of the twelve will you know? Write the number down: how far off it is tells
+# you as much as the score.
 
 # %%
 pretest = Quiz.test("pre-test", deck)
@@ -56,7 +56,7 @@ print("the post-test asks the same:", set(before.cards) == set(after.cards))
 # %% [markdown]
 # ## Answers that everybody gives
 #
-# Some wrong answers are so common that interviewers ask for them. Each is the choice of a card, and
+# Some wrong answers are so common that interviewers ask for them. Each is a choice on a card, and
 # the card's code refutes it.
 #
 # **Predict.** `num_workers=1` and `num_workers=0`: is there a difference, and what is it? And does
@@ -128,7 +128,7 @@ print("with two new ones:", [card.name for card in deck.due(soon, new=2)])
 # ## The interview
 #
 # A mock interview has cards, code and bug hunts, a clock that you can see, and follow-up questions.
-# It draws rather what you got wrong before.
+# It prefers what you got wrong before.
 #
 # **Predict.** A learner answered every card on workers wrongly and every one on shuffling rightly.
 # Of the next questions, how many times more are on workers?

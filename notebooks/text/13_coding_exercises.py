@@ -111,7 +111,7 @@ exercise("fisher_yates").check(fisher_yates)
 # **Investigate.** 27 is no multiple of 6, so some order must come more often than another: four
 # paths lead to one order and five to the next. No amount of looking at shuffled lists shows that.
 #
-# **Modify.** Let `swap_with_any` draw only from the places behind the present one, itself left out.
+# **Modify.** Let `swap_with_any` draw only from the places after the present one, itself left out.
 # Which orders can no longer come out, and what does the check call that?
 #
 # **Make.** Write `fisher_yates`. Then try `exercise("shuffle_buffer")`, where the exact
@@ -227,7 +227,7 @@ class DataLoader:
 exercise("data_loader").check(DataLoader)
 
 # %% [markdown]
-# **Investigate.** Three things have different lives: the data set lives for ever, the random
+# **Investigate.** Three things have different lives: the dataset lives for ever, the random
 # generator as long as the loader, the order of the indices for one epoch. Most bugs of loaders put
 # one of them into the wrong place.
 #
@@ -273,6 +273,15 @@ ProgressView(scratch)
 # 1. Why does a check begin with small inputs and not with typical ones?
 # 2. Which bug survives every test that reads a single epoch?
 # 3. Why can n to the power n paths not be fair for n! orders?
+#
+# <details><summary>Answers</summary>
+#
+# (1) Where the input is small, nothing else hides the bug, and you can work out the right result by
+# hand. (2) One that only a second epoch shows: an iterator that is used up, or the same order
+# again. (3) Equally likely paths can only be shared evenly if n! divides their number, and for n
+# above 2 it does not: n - 1 divides n!, but has no factor in common with n.
+#
+# </details>
 
 # %% [markdown]
 # ## Read on
@@ -281,3 +290,4 @@ ProgressView(scratch)
 # - Vitter (1985), "Random sampling with a reservoir".
 # - Claessen and Hughes (2000), "QuickCheck": properties, and why counterexamples are made small.
 # - PyTorch's documentation of `torch.utils.data`, the section on multi-process loading.
+# - Next: [14 Troubleshooting](14_troubleshooting.ipynb).

@@ -121,7 +121,7 @@ for every in (1, 50):
     print(f"a line every {every:2} batches: {messages.count} messages")
 
 # %% [markdown]
-# **Investigate.** What is large and can be made again does not belong into a dataset: keep the
+# **Investigate.** What is large and can be made again does not belong in a dataset: keep the
 # folder, not the list; open files in the worker. Workers that live on pay once. From a script the
 # bar writes into a terminal, which is cheap; from a notebook every update travels through two
 # sockets and changes the page. The loader is innocent: its wait share would be the same.
@@ -133,8 +133,8 @@ for every in (1, 50):
 # %% [markdown]
 # ## "It is not shuffled" and "every epoch has the same order"
 #
-# **Predict.** Labels stand in the file sorted by class. How many classes has a batch of ten? Which
-# of two lines that differ between epochs is missing in most scripts for several GPUs?
+# **Predict.** Labels stand in the file sorted by class. How many classes does a batch of ten have?
+# Which line is missing in most scripts for several GPUs, so that all epochs are alike?
 
 # %%
 labels = torch.arange(10).repeat_interleave(50)
@@ -349,4 +349,5 @@ for own_lock in (False, True):
 #   best practices".
 # - PyTorch issue 13246, on memory of workers that grows; it is the longest thread about loaders.
 # - Linux manual: `fork(2)`, on what a child shares with its parent; `shm_overview(7)`.
-# - Next: [04 Workers](04_workers.ipynb) once more, with the predictions of this notebook.
+# - Next: [15 Bug hunt](15_bug_hunt.ipynb); and [04 Workers](04_workers.ipynb) once more, with the
+#   predictions of this notebook.

@@ -33,8 +33,8 @@ print(len(names("hunts")), "hunts, by level:", dict(sorted(levels.items())))
 # *see* it run on the smallest input that goes wrong. Then you *repair* it: write the function
 # again, and `check` runs your version in a process of its own.
 #
-# **Predict.** Read the code below. Which of the three symptoms has it? Answer before you run the
-# cell after it.
+# **Predict.** Read the code below. Which of the three symptoms does it have? Answer before you run
+# the cell after it.
 
 # %%
 transform = hunt("transform_argument", progress=scratch)
@@ -107,11 +107,11 @@ def labels_apart(features: list[int], labels: list[int], seed: int) -> list[tupl
 hunt("labels_apart").check(labels_apart)
 
 # %% [markdown]
-# **Investigate.** One pair of five fits by chance, for any number of pairs: that is the expected
-# number of fixed points of a permutation. A model trained on this learns to guess. The second bug
-# is worse, since it leaves something to learn: `view` keeps the numbers in their order and only
-# cuts them into other rows, so that channels and places are mixed, in the same way in training and
-# in testing.
+# **Investigate.** On average one pair still fits, however many there are: a random permutation
+# leaves one place as it was, on average. A model trained on this learns to guess. The second bug is
+# worse, since it leaves something to learn: `view` keeps the numbers in their order and only cuts
+# them into other rows, so that channels and places are mixed, in the same way in training and in
+# testing.
 #
 # **Modify.** Predict what `view_mixes_samples` shows for an image of one row and one column. Why is
 # that input no use as a test?
@@ -247,8 +247,9 @@ frozen.see()
 
 # %% [markdown]
 # **Investigate.** A tensor that needs a gradient refers to the operation that made it, that one to
-# its inputs, and so on: the sum holds the graphs of all batches, and on a GPU their activations. A
-# cache behind the random part freezes it: training goes on with less variety than you paid for.
+# its inputs, and so on: the sum holds the graphs of all batches, with all activations where
+# `backward` has not freed them, as in an evaluation without `no_grad`. A cache behind the random
+# part freezes it: training goes on with less variety than you paid for.
 #
 # **Modify.** Use `loss.detach()` instead of `loss.item()`. Is the graph gone? What is it better for
 # on a GPU?
@@ -287,5 +288,6 @@ frozen.see()
 # - PyTorch documentation: `torch.utils.data`, `torch.utils.data.distributed`, and the notes on
 #   reproducibility.
 # - Zeller: *Why Programs Fail* (2009), on making failing inputs small.
-# - Next: [14 Troubleshooting](14_troubleshooting.ipynb), where the same causes are met from their
+# - Next: [16 Deep learning questions](16_deep_learning_questions.ipynb); or
+#   [14 Troubleshooting](14_troubleshooting.ipynb), where the same causes are met from their
 #   symptoms.

@@ -122,7 +122,7 @@ def size_is_right(notebook):
         yield f"{len(words(notebook))} words, wanted {WORDS[0]} to {WORDS[-1]}"
     for cell in code_cells(notebook):
         if len(code_lines(cell)) > CODE_LINES:
-            yield f"{first_line(cell)!r}: {len(code_lines(cell))} lines belong into the package"
+            yield f"{first_line(cell)!r}: {len(code_lines(cell))} lines belong in the package"
 
 
 def sections(notebook):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dlkit.lab.cards import Deck
+from dlkit.lab.cards import Card, Deck
 from dlkit.lab.cards.deck import RATINGS
 from dlkit.lab.exercises import find
 from dlkit.lab.exercises.grading import Verdict, messages
@@ -76,7 +76,7 @@ def judge(
         if card.form == "recall":
             feedback = _in_words(answer, given, rating, language)
         else:
-            feedback = _card(answer, given, language)
+            feedback = _card(answer, card, given, language)
             rating = "good" if answer.right else "again"
         deck.review(card.name, rating)
         return feedback
@@ -85,8 +85,7 @@ def judge(
     return _code(answer, given, progress, language, clock)
 
 
-def _card(answer: Answer, given: Any, language: str) -> Feedback:
-    card = Deck(language=language).card(answer.question.name)
+def _card(answer: Answer, card: Card, given: Any, language: str) -> Feedback:
     answer.right = card.is_right(given)
     said = str(texts(language)["say"]["right" if answer.right else "wrong"])
     answer.given = str(given)

@@ -32,7 +32,7 @@ class Parsons:
         reason: Why it does not.
         setup: Code before the program.
         check: Code after it, which raises AssertionError when the program is wrong.
-        messages: "missing", "distractor", "early", "fails" and "right", with blanks to fill.
+        messages: What is said of a program, with blanks to fill, and the words on the buttons.
     """
 
     name: str

@@ -14,7 +14,7 @@ Pair = tuple[torch.Tensor, int]
 
 
 class DataLoader:
-    """Batches of a data set of pairs (tensor, label)."""
+    """Batches of a dataset of pairs (tensor, label)."""
 
     def __init__(
         self,

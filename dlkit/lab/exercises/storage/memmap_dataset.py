@@ -1,4 +1,4 @@
-"""A data set whose rows stay on the disk until they are asked for."""
+"""A dataset whose rows stay on the disk until they are asked for."""
 
 from __future__ import annotations
 
