@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -11,6 +13,12 @@ from dlkit.lab.cards import load
 from dlkit.lab.exercises import find, names
 from dlkit.lab.exercises.editions import leaks, solve
 from dlkit.lab.exercises.parsons import names as parsons_names
+
+
+def test_a_learners_kernel_does_not_wait_for_what_reads_notebooks():
+    # nbformat compiles a grammar whenever it is imported, which takes longer than PyTorch.
+    code = "import sys, dlkit.lab.exercises.submissions; sys.exit('nbformat' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_the_list_counts_what_there_is(capsys):

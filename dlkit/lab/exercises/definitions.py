@@ -14,9 +14,10 @@ def definitions(source: str) -> dict[str, str]:
         source: which is run nowhere; nothing is found where it is no Python.
 
     Example:
-        >>> one, other = definitions("def f(): return 1"), definitions("def f():\\n  return 1  # !")
-        >>> one == other, list(definitions("class Rows: pass")), definitions("1 +")
-        (True, ['Rows'], {})
+        >>> definitions("def one(): return 1") == definitions("def one():  return (1)  # one")
+        True
+        >>> list(definitions("class Rows: pass")), definitions("1 +")
+        (['Rows'], {})
     """
     try:
         body = ast.parse(source).body
