@@ -125,13 +125,21 @@ def test_a_split_that_is_not_a_bool_is_refused_by_name(train):
 
 
 def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ModuleNotFoundError, match="pip install scikit-learn"):
         digits()
 
 
-def test_importing_the_module_does_not_import_scikit_learn():
-    code = "import sys, dlkit.datasets.digits; print('sklearn' in sys.modules)"
+def test_a_scikit_learn_that_keeps_them_elsewhere_is_asked_for_them(monkeypatch):
+    images, labels = digits().tensors
+    monkeypatch.setattr(sys.modules[digits.__module__], "FILE", ("datasets", "no such file"))
+    asked = digits().tensors
+    assert torch.equal(asked[0], images)
+    assert torch.equal(asked[1], labels)
+
+
+def test_scikit_learn_is_not_imported_for_them():
+    code = "import sys, dlkit.datasets; dlkit.datasets.digits(); print('sklearn' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )

@@ -9,6 +9,9 @@ so that the same model takes either:
 All of it is integer arithmetic: every machine and every version of NumPy makes the same pictures.
 """
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -19,6 +22,7 @@ IMAGE_SIZE = 28
 MARGIN = 2  # the digits fill their 8x8 box; without a margin the strokes would touch the edge
 SOURCE_SIZE = 8
 SOURCE_MAX = 16
+FILE = ("datasets", "data", "digits.csv.gz")  # in scikit-learn's package
 HOLD_OUT_EVERY = 5  # of each class, in scikit-learn's order, samples 4, 9, 14, ... are the test set
 
 
@@ -151,13 +155,23 @@ def _bilinear_weights(source: int, target: int) -> npt.NDArray[np.int64]:
 
 
 def _load_scikit_learn() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Read scikit-learn's copy: pixels [1797, 8, 8] in 0..16 and labels [1797]."""
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
+    """Read scikit-learn's copy: pixels [1797, 8, 8] in 0..16 and labels [1797].
+
+    Its file is read as it lies there: importing scikit-learn takes about as long as all the rest
+    that a learner's first cell imports.
+    """
+    package = find_spec("sklearn")
+    if package is None:
         raise ModuleNotFoundError(
             "digits() reads the copy that scikit-learn ships: pip install scikit-learn",
-            name=error.name,
-        ) from error
-    bunch = load_digits()
-    return bunch.images.astype(np.int64), bunch.target.astype(np.int64)
+            name="sklearn",
+        )
+    (folder,) = package.submodule_search_locations or ("",)
+    path = Path(folder, *FILE)
+    if not path.is_file():  # a version that keeps it elsewhere knows where
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        return bunch.images.astype(np.int64), bunch.target.astype(np.int64)
+    table = np.loadtxt(path, delimiter=",").astype(np.int64)
+    return table[:, :-1].reshape(-1, SOURCE_SIZE, SOURCE_SIZE), table[:, -1]
