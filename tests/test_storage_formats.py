@@ -29,6 +29,18 @@ def test_numpy_reads_the_columns_of_a_memmap(tmp_path):
     assert np.array_equal(array, IMAGES.tensors[0].numpy())
 
 
+@pytest.mark.parametrize("format", ["memmap", "tar"])
+def test_the_header_of_an_array_is_not_evaluated_as_python(format, tmp_path, monkeypatch):
+    # CPython 3.11 and 3.12 fail at times where two threads do so at once.
+    def fail(_):
+        raise SystemError("AST constructor recursion depth mismatch")
+
+    data = [torch.full((2, 7), float(index)) for index in range(3)]  # of a shape of its own
+    stored = convert(data, tmp_path / "a", format, progress=False)
+    monkeypatch.setattr("ast.literal_eval", fail)
+    assert_same(list(stored.__getitems__([2, 0])), [data[2], data[0]])
+
+
 # ---- Arrow and Parquet --------------------------------------------------------------------------
 
 

@@ -11,7 +11,6 @@ Any NumPy reads the columns: `np.load(file, mmap_mode="r")`. The folder is repla
 """
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +26,7 @@ from dlkit.storage.files import (
     checksum,
     corrupt,
     map_file,
+    npy_header,
     read_header,
     sync,
     sync_folder,
@@ -36,14 +36,6 @@ from dlkit.storage.schema import Field
 INDEX = "index.json"
 INDEX_LIMIT = 1 << 24  # bytes; a longer one is none
 HEADER_LIMIT = 1 << 16  # of a .npy file
-
-# The header of a .npy file as NumPy writes it, to the end of its line. `np.lib.format` evaluates it
-# as Python, which CPython 3.11 and 3.12 cannot do in two threads at once without failing at times.
-NPY_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '([!-&(-~]+)', 'fortran_order': (True|False), "
-    rb"'shape': \(((?:[0-9]+, ?)*[0-9]*)\), \} *\n",
-    re.DOTALL,
-)
 
 
 def recognises(head: bytes) -> bool:
@@ -216,21 +208,20 @@ def _parse(
     path: Path, mapped: Bytes, dtype: np.dtype[Any], rows: int | None, shape: tuple[int, ...]
 ) -> npt.NDArray[Any]:
     """Return the array in a `.npy` file, which must have this type and shape."""
-    found = NPY_HEADER.match(mapped[:HEADER_LIMIT].tobytes())
+    found = npy_header(mapped[:HEADER_LIMIT].tobytes())
     if found is None:
         raise corrupt(path, "its header is damaged")
-    kind, fortran, said = (part.decode() for part in found.groups())
-    shape_said = tuple(int(side) for side in said.split(",") if side.strip())
+    start, kind, shape_said = found
     expected = (shape_said[0] if rows is None and shape_said else rows, *shape)
-    if fortran == "True" or kind != dtype.str or shape_said != expected:
+    if kind != dtype.str or shape_said != expected:
         raise corrupt(path, f"it holds {kind} of shape {shape_said}, but the index says "
                       f"{dtype.str} of {expected}")  # fmt: skip
     size = dtype.itemsize
     for side in shape_said:
         size *= side  # Python's integers do not overflow
-    if found.end() + size != len(mapped):
+    if start + size != len(mapped):
         raise corrupt(
-            path, f"its header announces {size} bytes of values, but {len(mapped) - found.end()} "
-            "are there"
-        )  # fmt: skip
-    return mapped[found.end() :].view(dtype).reshape(shape_said)
+            path,
+            f"its header announces {size} bytes of values, but {len(mapped) - start} are there",
+        )
+    return mapped[start:].view(dtype).reshape(shape_said)
