@@ -192,7 +192,10 @@ def test_it_says_what_it_cannot_know():
         ({"nodes": True}, "nodes must be a positive integer, but got True"),
         ({"batches": 0}, "batches must be a positive integer, but got 0"),
         ({"step_time": -0.1}, "step_time must be 0 or more seconds, but got -0.1"),
+        ({"step_time": "1"}, "step_time must be 0 or more seconds, but got '1'"),
         ({"storage_bandwidth": 0}, "storage_bandwidth must be more than 0 bytes/s"),
+        ({"storage_bandwidth": [1]}, "storage_bandwidth must be more than 0 bytes/s"),
+        ({"in_order": "no"}, "in_order must be True or False, but got 'no'"),
         ({"method": "fork"}, "method must be"),
     ],
 )

@@ -153,6 +153,7 @@ def test_the_bar_counts_settings(capsys):
         ({"collate_fn": [print]}, {}, TypeError, "must hold values that JSON has"),
         ({"batch_size": [1]}, {"seconds": 0}, ValueError, "seconds must be more than 0"),
         ({"batch_size": [1]}, {"make_loader": 3}, TypeError, "make_loader must be callable"),
+        ({"batch_size": [1]}, {"step": 3}, TypeError, "step must be callable or None, but got 3"),
     ],
 )
 def test_impossible_arguments_are_refused(grid, changes, error, message):

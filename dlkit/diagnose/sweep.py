@@ -110,6 +110,8 @@ def sweep(
     settings = _settings(grid)
     if not callable(make_loader):
         raise TypeError(f"make_loader must be callable, but got {make_loader!r}")
+    if step is not None and not callable(step):
+        raise TypeError(f"step must be callable or None, but got {step!r}")
     if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ValueError(f"seconds must be more than 0, but got {seconds!r}")
     names = tuple(grid)
