@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import sys
 import threading
 
 import pytest
@@ -141,6 +142,11 @@ def test_an_interrupt_ends_it_and_its_workers():
 def test_the_bar_counts_settings(capsys):
     run({"batch_size": [1, 2]}, Maker(), progress=True)
     assert "2/2" in capsys.readouterr().err
+
+
+def test_without_tqdm_there_is_no_bar(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    assert len(run({"batch_size": [1]}, Maker(), progress=True).rows) == 1
 
 
 @pytest.mark.parametrize(
