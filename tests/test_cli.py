@@ -210,6 +210,15 @@ def test_lab_asks_for_its_token_and_listens_on_loopback_alone_whatever_the_setti
     assert lab.is_free(port)
 
 
+def test_a_package_that_a_command_needs_and_that_is_missing_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert main(["bench", "items", "--quick"]) == 1
+    said = capsys.readouterr().err
+    assert "dlkit bench cannot start: ModuleNotFoundError: " in said
+    assert "rich.console" in said
+    assert "dlkit[lab]" in said
+
+
 def test_a_torch_that_does_not_import_is_reported_with_what_to_do(tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('libbroken.so: no such file')\n")
     result = subprocess.run(

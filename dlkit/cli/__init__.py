@@ -82,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         status: int = args.run(args)
+    except ModuleNotFoundError as error:
+        print(_unusable(command, error), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130  # what a shell reports for Ctrl-C
     except BrokenPipeError:
