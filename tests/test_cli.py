@@ -138,6 +138,15 @@ def test_the_token_is_not_on_the_command_line(monkeypatch, tmp_path):
     assert "secret" not in " ".join(lab.server_command(tmp_path, 8888, open_browser=False))
 
 
+def test_a_token_of_the_users_own_is_quoted_in_the_address(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("JUPYTER_TOKEN", "a b&c#d")
+    monkeypatch.setattr(lab, "choose_port", lambda _: 8899)
+    monkeypatch.setattr(os, "execve", lambda *_: None)
+    monkeypatch.setattr(subprocess, "call", lambda *_, **__: 0)
+    assert main(["lab", "--folder", str(tmp_path)]) == 0
+    assert "?token=a%20b%26c%23d\n" in capsys.readouterr().out
+
+
 def status(address: str) -> int:
     try:
         with urllib.request.urlopen(address, timeout=30) as answer:
