@@ -3,7 +3,9 @@
 import json
 import re
 import sys
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from worker_cases import children, eventually
@@ -92,6 +94,24 @@ def test_a_loader_that_hangs_is_ended_with_all_its_processes(works):
     assert [result.why_not for result in results] == ["gave no answer within 0.01 s"] * 2
     assert all(result.failed for result in results)
     eventually(lambda: not set(children()) - set(before))
+
+
+def test_a_process_that_ends_while_it_is_looked_at_counts_nothing(monkeypatch):
+    class Process:
+        def __init__(self, *children):
+            self.gone, self.processes = not children, children
+
+        def children(self, recursive):
+            return self.processes
+
+        def cpu_times(self):
+            if self.gone:
+                raise psutil.NoSuchProcess(1)
+            return SimpleNamespace(user=1.0, system=2.0, children_user=3.0, children_system=4.0)
+
+    module = sys.modules["dlkit.bench.contest"]  # which the function of its name hides
+    monkeypatch.setitem(module._here, "process", Process(Process()))
+    assert module._cpu_seconds() == 10.0
 
 
 def test_ratios_are_those_of_the_same_round():
