@@ -2,10 +2,10 @@
 
     dataset[i], dataset.__getitems__(indices)  ->  the reader of this process  ->  mapped file
 
-A dataset travels to workers as its path. Each process opens the file when it reads the first sample
-and sees by the header's token whether that is still the file that the dataset was made over. A
+A dataset is sent to workers as its path. Each process opens the file when it reads its first
+sample, and the header's token says whether it is still the file that the dataset was made from. A
 reader is one of three: `ColumnReader` (columns in memory), `RecordReader` (one record after
-another), or a format's own where decoding comes in larger units.
+another), or a format's own where samples are decoded in groups.
 """
 
 import os

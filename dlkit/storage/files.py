@@ -267,7 +267,7 @@ def npy_header(head: bytes) -> tuple[int, str, tuple[int, ...]] | None:
 
 
 def attempt(path: Path, what: str, work: Callable[[], Any], *errors: type[Exception]) -> Any:
-    """Do something that a library does with a file; its `errors` become a `DatasetCorruptError`."""
+    """Let a library work on a file; its `errors` become a `DatasetCorruptError`."""
     try:
         return work()
     except DatasetCorruptError:

@@ -110,5 +110,5 @@ class LibraryReader:
         return Table(self.header.schema, tuple(columns), len(indices))
 
     def verify(self) -> None:
-        """Read everything; whether there are checksums is the file's own affair."""
+        """Read everything; the library compares checksums where the file has them."""
         read_all(self, self.path)

@@ -55,7 +55,7 @@ def open_reader(path: Path) -> "ParquetReader":
     """Read the footer, and compare what it announces with the file.
 
     Raises:
-        DatasetCorruptError: if it is truncated or damaged, or has columns that are no samples'.
+        DatasetCorruptError: if it is truncated or damaged, or has columns that cannot be samples.
     """
     return ParquetReader(path)
 

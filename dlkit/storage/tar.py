@@ -4,10 +4,10 @@
 
 WebDataset streams such files; the members `__dlkit__/...` at the end, which it takes for metadata
 and skips, say where each field is, so that it can also be read in any order. A field is `name.npy`
-(tensors), `name.cls` (integers), `name.txt` (strings), or `name` (bytes); a field that is called as
-its kind, such as `cls`, is that alone. Files of other programs open as dictionaries of bytes, after
-one pass over their members. Nothing is ever unpacked to a disk, and an archive with a member whose
-name leads out of it, or that is no plain file, is refused.
+(tensors), `name.cls` (integers), `name.txt` (strings), or `name` (bytes); an integer named `cls` is
+`cls` alone, and so with the other suffixes. Files of other programs open as dictionaries of bytes,
+after one pass over their members. Nothing is ever unpacked to a disk, and an archive with a member
+whose name leads out of it, or that is no plain file, is refused.
 """
 
 import io

@@ -29,7 +29,7 @@ class Throughput:
     Attributes:
         format: its name.
         order: `"in order"` or `"shuffled"`.
-        workers: threads that read; 0 is the loop's own.
+        workers: threads that read; with 0 the training loop reads.
         samples_per_second: the best of the repeats.
     """
 
