@@ -26,6 +26,7 @@ from dlkit.storage.formats import (
     format_of_suffix,
     open_dataset,
 )
+from dlkit.storage.memmap import is_memmap
 from dlkit.storage.spool import Spool
 from dlkit.storage.tabulate import fitted, tabulate
 
@@ -121,8 +122,7 @@ def _check_target(target: Path, name: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"{target} exists; overwrite=True replaces it when all is written")
-    ours = target.is_dir() and (target / "index.json").is_file()
-    if target.is_dir() != (name == "memmap") or (name == "memmap" and not ours):
+    if target.is_dir() != (name == "memmap") or (name == "memmap" and not is_memmap(target)):
         kind = "a folder" if target.is_dir() else "a file"
         raise FileExistsError(f"{target} is {kind}, which the format {name} cannot replace")
 

@@ -11,6 +11,7 @@ Any NumPy reads the columns: `np.load(file, mmap_mode="r")`. The folder is repla
 """
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,6 +35,8 @@ from dlkit.storage.files import (
 from dlkit.storage.schema import Field
 
 INDEX = "index.json"
+BEGINNING = b'{"dlkit":'
+COLUMN = re.compile(r"\d+\.(values|offsets|shapes)\.[0-9a-f]+\.npy")  # see `_name`
 INDEX_LIMIT = 1 << 24  # bytes; a longer one is none
 HEADER_LIMIT = 1 << 16  # of a .npy file
 
@@ -41,6 +44,15 @@ HEADER_LIMIT = 1 << 16  # of a .npy file
 def recognises(head: bytes) -> bool:
     """A memmap is a folder, so no file is one."""
     return False
+
+
+def is_memmap(folder: Path) -> bool:
+    """Whether a folder holds a memmap, whole or damaged; others have an `index.json` as well."""
+    try:
+        with (folder / INDEX).open("rb") as file:
+            return file.read(len(BEGINNING)) == BEGINNING
+    except OSError:
+        return False
 
 
 class _Growing:
@@ -116,8 +128,8 @@ def install(written: Path, target: Path) -> None:
         os.replace(written / name, target / name)
     sync_folder(target)
     os.replace(written / INDEX, target / INDEX)
-    for file in target.glob("*.npy"):
-        if file.name not in columns:
+    for file in target.iterdir():
+        if COLUMN.fullmatch(file.name) and file.name not in columns:
             file.unlink(missing_ok=True)
 
 
