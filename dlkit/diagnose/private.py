@@ -34,7 +34,6 @@ class PrivateLoader:
 
     Attributes:
         loader: the copy.
-        parts: the names of the transforms that are timed.
     """
 
     def __init__(self, loader: Any, trace: Trace) -> None:
@@ -44,8 +43,7 @@ class PrivateLoader:
         self.batches: Any = None
         self._over = False
         settings = self.loader.__dict__
-        dataset, self.parts = with_timed_transforms(loader.dataset)
-        trace.parts = self.parts
+        dataset, trace.parts = with_timed_transforms(loader.dataset)
         settings["dataset"] = dataset
         if self.ours:
             settings.update(trace=trace, _pool=None, _epoch=None, _resume=None, _sizes=None)
