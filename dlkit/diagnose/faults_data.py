@@ -113,7 +113,7 @@ def small_files(profile: Profile) -> Finding | None:
         "Each sample is a small file of its own, and waiting for it takes the time.",
         f"files of {size / 1e3:.0f} kB; {1 - profile.cpu_share:.0%} of fetching is waiting",
         "pack the samples into a few large files that are read in order, or into one array",
-        "# tar shards (webdataset), TFRecord, Arrow or a memmap: see dlkit.storage",
+        'dlkit.storage.convert(dataset, "samples.tar")  # or .tfrecord, .arrow, .memmap',
         gained,
     )
 
