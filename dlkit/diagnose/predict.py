@@ -108,7 +108,7 @@ def predict(
             simulations instead of one.
 
     Raises:
-        TypeError: if `costs` are none.
+        TypeError: if `costs` is neither.
         ValueError: if a setting is impossible.
 
     Example:

@@ -37,7 +37,7 @@ from dlkit.storage.schema import Field
 INDEX = "index.json"
 BEGINNING = b'{"dlkit":'
 COLUMN = re.compile(r"\d+\.(values|offsets|shapes)\.[0-9a-f]+\.npy")  # see `_name`
-INDEX_LIMIT = 1 << 24  # bytes; a longer one is none
+INDEX_LIMIT = 1 << 24  # bytes; no index of ours is longer
 HEADER_LIMIT = 1 << 16  # of a .npy file
 
 
