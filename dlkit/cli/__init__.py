@@ -3,7 +3,8 @@
 Each command is a module of this package with one function, ``add_parser(subparsers)``, which adds
 the command's arguments and sets ``run``, a callable from the parsed arguments to an exit status.
 Only the module of the command that was asked for is imported, so that no command pays for what
-another one needs.
+another one needs. `lab` stands on `copies` and `lab_check`, `doctor` on `machine` and
+`environment`, `train` on `train_run`.
 """
 
 from __future__ import annotations
