@@ -8,7 +8,7 @@
 Read in this order:
 
     profiling     a run that is watched, on  private, watching, transforms (a loader that notes)
-                                             facts, usage (its settings, its workers' memory)
+                                             facts, usage, kept (settings, memory, generators)
                                              probing, skew (what is measured beside the run)
     profiled      `Profile`, what was seen; in words  report
     costs         what the parts cost: as a run has shown  seen_costs,  or one by one  measure,
