@@ -32,6 +32,7 @@ from benchmarks.samples import write_jpegs
 from benchmarks.storage_peers import PEERS, Samples, is_installed
 from benchmarks.storage_readers import READERS
 from dlkit.storage import FORMATS, convert, open_dataset
+from dlkit.storage.throughput import bytes_on_disk
 
 PLAIN, OURS = f"{TORCH}, its library", "dlkit, vectorised"
 KINDS = {  # shape of an image, batch size, samples of the dataset, samples of a pass
@@ -154,9 +155,7 @@ def opening(files: Files, kind: str, rounds: int) -> list[Row]:
         return (time.perf_counter() - start) * 1e3
 
     def megabytes(format: str) -> list[float]:
-        path = files.path(format, kind)
-        parts = path.iterdir() if path.is_dir() else [path, path.with_suffix(".tfindex")]
-        return [sum(p.stat().st_size for p in parts if p.exists()) / 1e6]
+        return [bytes_on_disk(open_dataset(files.path(format, kind), trusted=True)) / 1e6]
 
     times = take_turns({name: partial(milliseconds, name) for name in FORMATS}, rounds)
     sizes = {name: megabytes(name) for name in FORMATS}

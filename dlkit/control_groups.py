@@ -14,6 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
+_NO_LIMIT = 2**60  # version 1 writes "no limit" as a number near 2**63
+_LIMIT_AND_USAGE = (
+    ("memory.max", "memory.current"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 
 
 def core_quota(root: Path = ROOT) -> float | None:
@@ -41,8 +46,34 @@ def memory_limit(root: Path = ROOT) -> int | None:
     limits = []
     for group in _groups(root, "memory"):
         limits += _numbers(group / "memory.max") + _numbers(group / "memory.limit_in_bytes")
-    # Version 1 writes "no limit" as a number near 2**63.
-    return min((int(limit) for limit in limits if limit < 2**60), default=None)
+    return min((int(limit) for limit in limits if limit < _NO_LIMIT), default=None)
+
+
+def memory_left(root: Path = ROOT) -> int | None:
+    """Return the bytes of memory that the control groups still grant, None for no limit.
+
+    Files in the page cache that were not used lately count as left, as in `MemAvailable`: the
+    system gives them up where memory is needed.
+
+    Args:
+        root: where ``proc`` and ``sys`` are; another folder than ``/`` in tests.
+    """
+    left = []
+    for group in _groups(root, "memory"):
+        for files in _LIMIT_AND_USAGE:
+            numbers = [number for name in files for number in _numbers(group / name)]
+            if len(numbers) == 2 and numbers[0] < _NO_LIMIT:
+                left.append(max(0, int(numbers[0] - numbers[1]) + _idle_files(group)))
+    return min(left, default=None)
+
+
+def _idle_files(group: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        lines = (group / "memory.stat").read_text().splitlines()
+        stat = {name: int(value) for name, value in (line.split() for line in lines)}
+        # Version 1 tells the group's own, and the total with the groups below it.
+        return stat.get("total_inactive_file", stat.get("inactive_file", 0))
+    return 0
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

@@ -14,6 +14,7 @@ from dlkit.batch_size import (
     EpochSchedule,
     MemorySchedule,
     NoiseScaleSchedule,
+    largest_batch_size,
 )
 from dlkit.samplers import DistributedSampler, ResizableBatchSampler
 from dlkit.trainer import BatchSizeScheduler, Callback, Trainer
@@ -170,6 +171,7 @@ def every_answer() -> dict:
         "padded": padded_evaluation(),
         "wishes": wished(rank),
         "fits": fitting(rank),
+        "full": refusal(lambda: largest_batch_size(full_on_one(rank), smallest=4)),
         "bar": type(ddp.progress(range(3), disable=True)).__name__,
         "gradients": by_pytorch_and_by_hand(rank),
     }
@@ -178,7 +180,7 @@ def every_answer() -> dict:
 def refusal(attempt) -> tuple[str, str]:
     try:
         attempt()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, MemoryError) as error:
         return type(error).__name__, str(error)
     return "nothing", ""
 
@@ -238,6 +240,16 @@ def fitting(rank: int) -> tuple[int, int | None]:
     trainer = Trainer(network(), device="cpu", progress=False)
     BatchSizeScheduler(sampler, schedule).on_epoch_start(trainer)
     return sampler.batch_size, schedule.found
+
+
+def full_on_one(rank: int):
+    """A step for which the memory of one rank is too small."""
+
+    def step(samples: int) -> None:
+        if rank == 1 or samples > 8:
+            raise MemoryError("out of memory")
+
+    return step
 
 
 def padded_evaluation() -> list[str]:

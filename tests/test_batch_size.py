@@ -24,6 +24,7 @@ from dlkit.batch_size import (
     PlateauSchedule,
     largest_batch_size,
 )
+from dlkit.batch_size.host import host_memory_limit
 from dlkit.batch_size.noise import unbiased
 from dlkit.batch_size.probe import is_out_of_memory
 from dlkit.datasets import TensorDataset
@@ -200,6 +201,8 @@ def test_a_plateau_is_waited_for_and_the_largest_size_kept():
         (lambda: MemorySchedule(print, share=1.5), "share must be above 0 and at most 1"),
         (lambda: MemorySchedule(print, smallest=0), "smallest must be a positive integer"),
         (lambda: MemorySchedule(print, smallest=4, largest=2), "largest must be 4 or more"),
+        (lambda: MemorySchedule(print, host_bytes=0), "host_bytes must be a positive integer"),
+        (lambda: largest_batch_size(print, host_bytes=0), "host_bytes must be a positive integer"),
         (lambda: GradientNoiseScale(decay=1), "decay must be from 0 to below 1"),
         (lambda: unbiased(1.0, 1.0, 4, 4), "big must be larger than small"),
         (lambda: largest_batch_size(print, smallest=4, largest=2), "largest must be 4 or more"),
@@ -321,8 +324,8 @@ def test_the_limit_of_the_host_ends_with_the_probe():
         host_bytes=1 << 30,
     )
     assert resource.getrlimit(resource.RLIMIT_AS) == before != inside[0]
-    with pytest.raises(ValueError, match="nbytes must be a positive integer"):
-        largest_batch_size(print, host_bytes=0)
+    with pytest.raises(ValueError, match="nbytes must be a positive integer"), host_memory_limit(0):
+        pass
 
 
 # ---- in training --------------------------------------------------------------------------------

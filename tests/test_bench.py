@@ -2,7 +2,10 @@
 
 import json
 import re
+import sys
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from worker_cases import children, eventually
@@ -93,6 +96,24 @@ def test_a_loader_that_hangs_is_ended_with_all_its_processes(works):
     eventually(lambda: not set(children()) - set(before))
 
 
+def test_a_process_that_ends_while_it_is_looked_at_counts_nothing(monkeypatch):
+    class Process:
+        def __init__(self, *children):
+            self.gone, self.processes = not children, children
+
+        def children(self, recursive):
+            return self.processes
+
+        def cpu_times(self):
+            if self.gone:
+                raise psutil.NoSuchProcess(1)
+            return SimpleNamespace(user=1.0, system=2.0, children_user=3.0, children_system=4.0)
+
+    module = sys.modules["dlkit.bench.contest"]  # which the function of its name hides
+    monkeypatch.setitem(module._here, "process", Process(Process()))
+    assert module._cpu_seconds() == 10.0
+
+
 def test_ratios_are_those_of_the_same_round():
     baseline = Result("w", "a", 100, turns=[Turn(1.0, 1.0), Turn(4.0, 4.0), Turn(2.0, 1.0)])
     faster = Result("w", "b", 100, turns=[Turn(0.5, 2.0), Turn(1.0, 2.0), Turn(2.0, 3.0)])
@@ -113,6 +134,26 @@ def test_the_picture_shows_every_ratio_and_its_spread():
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "dlkit b"]
     assert list(axes.lines[1].get_xdata()) == [2.0, 5.0]
     assert len(png(figure)) > 3_000
+
+
+def test_works_without_a_ratio_are_not_drawn_and_none_at_all_is_an_error():
+    one = Result("w", "a", 1, turns=[Turn(1, 1)], ratio=1.0, lowest=1.0, highest=1.0)
+    failed = Result("v", "a", 1, why_not="its process died", failed=True)
+    assert [axes.get_title() for axes in plot([failed, one]).axes] == ["w"]
+    with pytest.raises(ValueError, match="results must hold at least one ratio"):
+        plot([failed])
+
+
+def test_a_figure_that_cannot_be_written_is_named_after_the_tables(tmp_path, monkeypatch, capsys):
+    module = sys.modules["dlkit.bench.contest"]  # which the function of its name hides
+    monkeypatch.setattr(module, "contest", lambda *_, **__: [])
+    monkeypatch.setattr("dlkit.bench.table.table", lambda *_: "the table")
+    assert main(["bench", "items", "--quick", "--plot", str(tmp_path / "picture.png")]) == 1
+    said = capsys.readouterr()
+    assert "the table" in said.out
+    assert said.err.startswith("dlkit bench: results must hold at least one ratio")
+    assert main(["bench", "items", "--quick", "--json", str(tmp_path)]) == 1
+    assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_the_command_prints_tables_and_writes_all_figures(tmp_path, capsys):

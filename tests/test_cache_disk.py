@@ -175,7 +175,7 @@ def test_a_writer_that_is_killed_between_record_and_entry_leaves_a_working_cache
         if pid == 0:
             cache = cached(tmp_path, 4, check_random=False)
             cache[0]
-            os.write(cache._files.records._data, b"half a record")
+            os.write(cache._files[1]._data, b"half a record")
             gate.wait()
             os._exit(0)
         gate.await_arrivals()
@@ -298,6 +298,26 @@ def test_clear_removes_the_samples(tmp_path):
     READS.clear()
     cache[0]
     assert READS == [0]
+
+
+def test_a_pass_that_clears_the_cache_in_its_middle_goes_on(tmp_path):
+    class Clears:
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            if index == 2:
+                cache.clear()
+            return index
+
+    cache = DiskCache(Clears(), tmp_path, key="clears", check_random=False)
+    before = descriptors()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no file that is still in use has been closed
+        for _ in range(2):
+            assert [cache[index] for index in range(4)] == [0, 1, 2, 3]
+    assert cache.info().samples == 1
+    assert descriptors() == before
 
 
 # ---- nonsense -----------------------------------------------------------------------------------

@@ -403,8 +403,9 @@ def images():
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_caching_a_random_transform_warns_before_anything_is_read(name):
-    with pytest.warns(RandomTransformWarning, match=r"MemoryCache\(dataset, ...\)\.then\("):
+    with pytest.warns(RandomTransformWarning, match=r"MemoryCache\(dataset, ...\)\.then\(") as seen:
         MemoryCache(TransformDataset(images(), RANDOM[name]), PLENTY)
+    assert seen[0].filename == __file__
 
 
 @pytest.mark.parametrize("name", CERTAIN)

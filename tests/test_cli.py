@@ -138,6 +138,15 @@ def test_the_token_is_not_on_the_command_line(monkeypatch, tmp_path):
     assert "secret" not in " ".join(lab.server_command(tmp_path, 8888, open_browser=False))
 
 
+def test_a_token_of_the_users_own_is_quoted_in_the_address(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("JUPYTER_TOKEN", "a b&c#d")
+    monkeypatch.setattr(lab, "choose_port", lambda _: 8899)
+    monkeypatch.setattr(os, "execve", lambda *_: None)
+    monkeypatch.setattr(subprocess, "call", lambda *_, **__: 0)
+    assert main(["lab", "--folder", str(tmp_path)]) == 0
+    assert "?token=a%20b%26c%23d\n" in capsys.readouterr().out
+
+
 def status(address: str) -> int:
     try:
         with urllib.request.urlopen(address, timeout=30) as answer:
@@ -208,6 +217,15 @@ def test_lab_asks_for_its_token_and_listens_on_loopback_alone_whatever_the_setti
         server.terminate()
         server.communicate(timeout=60)
     assert lab.is_free(port)
+
+
+def test_a_package_that_a_command_needs_and_that_is_missing_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert main(["bench", "items", "--quick"]) == 1
+    said = capsys.readouterr().err
+    assert "dlkit bench cannot start: ModuleNotFoundError: " in said
+    assert "rich.console" in said
+    assert "dlkit[lab]" in said
 
 
 def test_a_torch_that_does_not_import_is_reported_with_what_to_do(tmp_path):

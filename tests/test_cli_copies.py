@@ -134,6 +134,8 @@ def test_the_command_resets_a_notebook_and_complains_of_others(tmp_path, capsys)
     assert main(["lab", "--folder", folder, "--reset", "01"]) == 0
     assert "files were copied" in capsys.readouterr().out
     assert (tmp_path / "mine" / "01_batching.ipynb").is_file()
+    assert main(["lab", "--folder", folder, "--reset", "01"]) == 0
+    assert capsys.readouterr().out == "1 file was copied.\n"
     assert main(["lab", "--folder", folder, "--reset", "77"]) == 1
     assert "'77' names no notebooks" in capsys.readouterr().err
 

@@ -145,7 +145,7 @@ def test_the_images_that_normalisation_is_computed_from_are_the_training_images(
     [
         ("--resume nowhere", "nowhere.*settings.json is missing"),
         ("--resume here --out there", "--out cannot go with --resume"),
-        ("--resume here --lr 0.1 --batch-size 8", "--lr, --batch-size cannot change"),
+        ("--resume here --lr 0.1 --batch-size 8", "--lr, --batch-size cannot.*--checkpoint-every"),
         ("--out here", "here holds a run already.*--resume here"),
         ("--device tpu", "device 'tpu'"),
         ("--autocast fp16 --device cpu", "fp16.*CUDA"),

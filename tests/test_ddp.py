@@ -136,6 +136,11 @@ def test_all_ranks_change_the_batch_size_together_though_they_wish_differently(a
     assert of_all(answers, "wishes") == [[8] * 5 + [24, 24, 8]] * RANKS
 
 
+def test_a_batch_that_does_not_fit_on_one_rank_is_an_error_on_all_of_them(answers):
+    said = ("MemoryError", "a batch of 4 samples does not fit into memory")
+    assert of_all(answers, "full") == [said] * RANKS
+
+
 # ---- a digest ---------------------------------------------------------------------------------
 
 

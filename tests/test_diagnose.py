@@ -203,7 +203,7 @@ def test_a_healthy_loader_is_told_that_training_sets_the_pace_and_nothing_else(h
     assert "waits" in diagnosis.verdict
 
 
-def test_no_workers(healthy):
+def test_no_workers():
     found = first(seen(Sleepy(0.004), step=rest(0.03)))
     assert found.name == "no_workers"
     assert found.gain > 0.3
@@ -399,7 +399,7 @@ def test_every_fault_is_silent_on_the_healthy_loader(healthy):
     assert {fault.__name__ for fault in faults if fault(healthy)} <= {"compute_bound"}
 
 
-def test_findings_come_with_everything_a_reader_needs(healthy, large_batches):
+def test_findings_come_with_everything_a_reader_needs(large_batches):
     for found in diagnose(on(large_batches, shared_memory=1 << 20, open_files=40)):
         for field in dataclasses.fields(Finding)[:5]:
             assert getattr(found, field.name)

@@ -4,6 +4,7 @@ import multiprocessing
 import random
 import threading
 import time
+from collections import UserDict
 
 import numpy as np
 import pytest
@@ -242,6 +243,7 @@ def test_a_loader_without_batches_is_refused():
     [
         (torch.zeros(5, 2), 5), (torch.tensor(1.0), 1), ([torch.zeros(3), torch.zeros(3)], 3),
         ({"text": ["a", "b"], "label": torch.zeros(2)}, 2), ("word", 1), ([], 1), ({}, 0),
+        (UserDict(ids=torch.zeros(4, 9)), 4), ([UserDict(ids=torch.zeros(4, 9))], 4),
     ],
 )  # fmt: skip
 def test_samples_of_a_batch_are_counted(batch, samples):

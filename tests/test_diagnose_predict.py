@@ -66,6 +66,12 @@ def test_overheads_of_both_sides_are_paid_by_those_sides():
     assert predict(dear, num_workers=0).throughput == pytest.approx(100.0)
 
 
+def test_moving_a_batch_to_the_device_takes_the_training_loops_time():
+    moved = costs(transfer_seconds=0.010, transfer_seconds_per_byte=1e-6, sample_bytes=5000)
+    # 40 ms to fetch a batch, 10 ms to move it and 20 ms for its 20,000 bytes.
+    assert predict(moved, num_workers=0).throughput == pytest.approx(4 / (0.040 + 0.030))
+
+
 def test_nodes_share_the_storage():
     reading = costs(**WAITING, sample_bytes=1e6)
     alone = predict(reading, num_workers=2, storage_bandwidth=1e9)
@@ -192,7 +198,10 @@ def test_it_says_what_it_cannot_know():
         ({"nodes": True}, "nodes must be a positive integer, but got True"),
         ({"batches": 0}, "batches must be a positive integer, but got 0"),
         ({"step_time": -0.1}, "step_time must be 0 or more seconds, but got -0.1"),
+        ({"step_time": "1"}, "step_time must be 0 or more seconds, but got '1'"),
         ({"storage_bandwidth": 0}, "storage_bandwidth must be more than 0 bytes/s"),
+        ({"storage_bandwidth": [1]}, "storage_bandwidth must be more than 0 bytes/s"),
+        ({"in_order": "no"}, "in_order must be True or False, but got 'no'"),
         ({"method": "fork"}, "method must be"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import sys
 import threading
 
 import pytest
@@ -143,6 +144,11 @@ def test_the_bar_counts_settings(capsys):
     assert "2/2" in capsys.readouterr().err
 
 
+def test_without_tqdm_there_is_no_bar(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    assert len(run({"batch_size": [1]}, Maker(), progress=True).rows) == 1
+
+
 @pytest.mark.parametrize(
     ("grid", "changes", "error", "message"),
     [
@@ -153,6 +159,7 @@ def test_the_bar_counts_settings(capsys):
         ({"collate_fn": [print]}, {}, TypeError, "must hold values that JSON has"),
         ({"batch_size": [1]}, {"seconds": 0}, ValueError, "seconds must be more than 0"),
         ({"batch_size": [1]}, {"make_loader": 3}, TypeError, "make_loader must be callable"),
+        ({"batch_size": [1]}, {"step": 3}, TypeError, "step must be callable or None, but got 3"),
     ],
 )
 def test_impossible_arguments_are_refused(grid, changes, error, message):

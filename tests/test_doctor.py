@@ -15,7 +15,8 @@ import torch
 from dlkit.cli import main
 from dlkit.cli.doctor import Report, examine, findings, render
 from dlkit.cli.machine import Device, Package, can_write
-from dlkit.control_groups import core_quota, memory_limit
+from dlkit.control_groups import core_quota, memory_left, memory_limit
+from dlkit.diagnose.facts import free_memory
 
 GB = 2**30
 
@@ -196,9 +197,49 @@ def test_limits_of_control_groups_are_read(tmp_path, membership, files, cores, m
     assert memory_limit(root) == memory
 
 
+@pytest.mark.parametrize(
+    ("membership", "files", "left"),
+    [
+        ("0::/\n", {"memory.max": "max", "memory.current": "4096"}, None),
+        ("0::/\n", {"memory.max": "1000", "memory.current": "700"}, 300),
+        ("0::/\n", {"memory.max": "1000", "memory.current": "1001"}, 0),
+        (
+            "0::/a/b\n",
+            {
+                "a/memory.max": "2000",
+                "a/memory.current": "1900",
+                "a/memory.stat": "anon 1500\ninactive_file 50\n",
+                "a/b/memory.max": "1000",
+                "a/b/memory.current": "700",
+            },
+            150,
+        ),
+        (
+            "4:memory:/job\n",
+            {
+                "memory/job/memory.limit_in_bytes": "1000",
+                "memory/job/memory.usage_in_bytes": "700",
+                "memory/job/memory.stat": "inactive_file 10\ntotal_inactive_file 20\n",
+                "memory/memory.limit_in_bytes": "9223372036854771712",
+                "memory/memory.usage_in_bytes": "900",
+            },
+            320,
+        ),
+    ],
+    ids=["none", "one", "beyond", "parent", "version 1"],
+)
+def test_what_control_groups_still_grant_is_read(tmp_path, membership, files, left):
+    root = groups(tmp_path, membership, files)
+    assert memory_left(root) == left
+    assert free_memory(root) is None  # not Linux
+    (root / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 8 kB\n")
+    assert free_memory(root) == min(8192, 8192 if left is None else left)
+
+
 def test_without_control_groups_there_is_no_limit(tmp_path):
     assert core_quota(tmp_path) is None
     assert memory_limit(tmp_path) is None
+    assert memory_left(tmp_path) is None
 
 
 def test_a_folder_that_does_not_exist_can_be_written_where_its_parent_can(tmp_path):

@@ -491,6 +491,13 @@ def test_the_command_refuses_a_system_that_does_not_exist(project):
     assert "digits" in done.stderr
 
 
+@pytest.mark.parametrize("size", ["0", "-4", "many"])
+def test_the_command_refuses_batches_of_no_samples(size, capsys):
+    with pytest.raises(SystemExit):
+        arguments("digits", "--fixed", size)
+    assert "argument --fixed" in capsys.readouterr().err
+
+
 def test_in_a_terminal_the_readings_are_a_table():
     from rich.console import Console
 

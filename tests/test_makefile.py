@@ -175,6 +175,10 @@ def test_many_modules_are_compiled_by_processes_and_a_broken_one_stops_nothing(t
     assert [path.name for path in environment.uncompiled(tmp_path)] == ["module_7.py"]
 
 
+def cut(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
 @pytest.mark.parametrize(
     ("damage", "reinstalled"),
     [
@@ -182,9 +186,15 @@ def test_many_modules_are_compiled_by_processes_and_a_broken_one_stops_nothing(t
         (lambda packages: (packages / "alpha/__init__.py").unlink(), "alpha"),
         (lambda packages: (packages / "types_beta/__init__.py").write_text("1 +"), "types-beta"),
         (lambda packages: (packages / "alpha-1.0.dist-info/RECORD").unlink(), "alpha"),
+        (lambda packages: (packages / "alpha-1.0.dist-info/RECORD").write_text(""), "alpha"),
+        (lambda packages: cut(packages / "alpha-1.0.dist-info/RECORD", 30), "alpha"),
+        (lambda packages: (packages / "alpha-1.0.dist-info/RECORD").write_bytes(b"\xff"), "alpha"),
         (lambda packages: (packages / "alpha-1.0.dist-info/METADATA").unlink(), "alpha"),
     ],
-    ids=["folder gone", "file gone", "file truncated", "list gone", "metadata gone"],
+    ids=[
+        *("folder gone", "file gone", "file truncated", "list gone", "list empty", "list cut"),
+        *("list overwritten", "metadata gone"),
+    ],
 )
 def test_a_damaged_package_is_installed_again(made, damage, reinstalled):
     damage(made.packages)

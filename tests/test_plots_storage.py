@@ -62,6 +62,7 @@ def test_every_format_is_written_and_measured(tmp_path):
     index = (tmp_path / "data.tfindex").stat().st_size
     record = (tmp_path / "data.tfrecord").stat().st_size
     assert bytes_on_disk(stored["tfrecord"]) == record + index
+    assert bytes_on_disk(stored["arrow"]) == (tmp_path / "data.arrow").stat().st_size
     found = measure(stored, batch_size=4, samples=8, workers=(0, 1), repeats=1)
     assert len(found) == len(FORMATS) * 2 * 2
     assert all(one.samples_per_second > 0 for one in found)

@@ -349,5 +349,7 @@ def test_the_summary_and_the_page_hold_what_was_measured():
     text = seen.summary()
     assert "samples/s" in text
     assert "10 in" in text
+    with pytest.raises(ValueError, match=r"stage must be one of sample, fetch, .* but got 'load'"):
+        seen.times("load")
     assert seen.timeline().caption.startswith("1 row (training)")
     assert seen._repr_html_().count("<table>") == 1

@@ -3,11 +3,13 @@
 import doctest
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from dlkit.cli import COMMANDS, build_parser
+from dlkit.lab.exercises.catalogue import entries
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,6 +53,19 @@ def test_the_notebooks_that_it_names_exist():
     names = set(re.findall(r"`(\d\d_\w+)`", README))
     assert names
     assert [name for name in sorted(names) if not (ROOT / f"notebooks/{name}.ipynb").exists()] == []
+
+
+def test_there_are_as_many_cards_exercises_and_hunts_as_it_says():
+    text = " ".join(README.split())
+    said = {
+        "card": re.search(r"asks (\d+) cards", text),
+        "coding": re.search(r"has (\d+) exercises", text),
+        "bug-hunt": re.search(r"(\d+) pieces of broken code", text),
+    }
+    there = Counter(entry.kind for entry in entries())
+    assert {kind: int(found[1]) for kind, found in said.items()} == {
+        kind: there[kind] for kind in said
+    }
 
 
 def test_the_make_targets_that_it_names_exist():

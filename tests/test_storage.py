@@ -268,8 +268,9 @@ def test_what_is_no_dataset_is_said_to_be_none(tmp_path):
         open_dataset(tmp_path / "text")
     with pytest.raises(dlkit.storage.DatasetCorruptError, match=r"no index\.json"):
         open_dataset(tmp_path)
-    with pytest.raises(ValueError, match="format must be one of memmap, arrow"):
-        open_dataset(tmp_path / "text", "zip")
+    for format in ("zip", ["arrow"]):
+        with pytest.raises(ValueError, match="format must be one of memmap, arrow"):
+            open_dataset(tmp_path / "text", format)
     with pytest.raises(TypeError, match="path must be a str or a path"):
         open_dataset(3)
 

@@ -470,6 +470,20 @@ def test_an_old_version_of_a_memmap_is_deleted_when_the_new_one_is_there(tmp_pat
     assert len(files_of(path)) == 2
 
 
+def test_replacing_a_memmap_touches_no_file_of_others(tmp_path):
+    ours, theirs = tmp_path / "a.memmap", tmp_path / "shards"
+    convert([1], ours, progress=False)
+    np.save(ours / "mine.npy", np.arange(3))
+    convert([2], ours, overwrite=True, progress=False)
+    assert read_all(ours) == [2]
+    assert np.load(ours / "mine.npy").tolist() == [0, 1, 2]
+    theirs.mkdir()
+    (theirs / "index.json").write_text('{"shards": [], "version": 2}')
+    with pytest.raises(FileExistsError, match="shards is a folder, which the format memmap cannot"):
+        convert([1], theirs, "memmap", overwrite=True, progress=False)
+    assert [path.name for path in tmp_path.joinpath("shards").iterdir()] == ["index.json"]
+
+
 def test_files_are_closed_when_they_are_no_longer_read(small):
     def open_files():
         folder = "/proc/self/fd"

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import weakref
 
 import h5py
 import numpy as np
@@ -14,7 +15,7 @@ from storage_cases import DATASETS, assert_same
 from worker_cases import WAYS
 
 from dlkit import DataLoader, default_collate
-from dlkit.storage import DatasetCorruptError, convert, open_dataset
+from dlkit.storage import DatasetCorruptError, convert, open_dataset, parquet
 
 IMAGES = DATASETS["images"]
 
@@ -27,6 +28,18 @@ def test_numpy_reads_the_columns_of_a_memmap(tmp_path):
     (values,) = (tmp_path / "a.memmap").glob("0.values.*.npy")
     array = np.load(values, mmap_mode="r")
     assert np.array_equal(array, IMAGES.tensors[0].numpy())
+
+
+@pytest.mark.parametrize("format", ["memmap", "tar"])
+def test_the_header_of_an_array_is_not_evaluated_as_python(format, tmp_path, monkeypatch):
+    # CPython 3.11 and 3.12 fail at times where two threads do so at once.
+    def fail(_):
+        raise SystemError("AST constructor recursion depth mismatch")
+
+    data = [torch.full((2, 7), float(index)) for index in range(3)]  # of a shape of its own
+    stored = convert(data, tmp_path / "a", format, progress=False)
+    monkeypatch.setattr("ast.literal_eval", fail)
+    assert_same(list(stored.__getitems__([2, 0])), [data[2], data[0]])
 
 
 # ---- Arrow and Parquet --------------------------------------------------------------------------
@@ -89,6 +102,23 @@ def test_a_parquet_file_is_decoded_group_by_group(tmp_path):
     stored = convert(data, tmp_path / "a.parquet", progress=False)
     assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 6
     assert [float(t[0]) for t in stored.__getitems__([5, 0, 5, 3])] == [5, 0, 5, 3]
+
+
+def test_a_batch_from_many_groups_of_parquet_holds_few_of_them_at_once(tmp_path, monkeypatch):
+    data = [torch.full((1 << 18,), float(index)) for index in range(6)]  # a megabyte each
+    stored = convert(data, tmp_path / "a.parquet", progress=False)
+    from_arrow, decoded, held = parquet.from_arrow, [], []
+
+    def watched(*arguments):
+        table = from_arrow(*arguments)
+        decoded.append(weakref.ref(table))
+        held.append(sum(one() is not None for one in decoded))
+        return table
+
+    monkeypatch.setattr(parquet, "from_arrow", watched)
+    monkeypatch.setattr(parquet, "CACHE_BYTES", 0)
+    assert [float(t[0]) for t in stored.__getitems__([5, 0, 2, 3, 1, 4])] == [5, 0, 2, 3, 1, 4]
+    assert held == [1, 2, 2, 2, 2, 2]  # the one that is kept, and the next one
 
 
 # ---- HDF5 ---------------------------------------------------------------------------------------

@@ -39,7 +39,8 @@ def largest_batch_size(
         A number of samples. Under DDP it is the smallest over all ranks.
 
     Raises:
-        MemoryError: if `smallest` does not fit.
+        MemoryError: if `smallest` does not fit; under DDP on all ranks, if it does not on one.
+        TypeError: if `step` cannot be called.
         ValueError: if a number is no positive integer, or `largest` is below `smallest`.
 
     Example:
@@ -49,18 +50,31 @@ def largest_batch_size(
         >>> largest_batch_size(step)
         100
     """
+    check_probe(step, smallest, largest, host_bytes)
+    with host_memory_limit(host_bytes):
+        found = _search(step, smallest, largest)
+    found = _smallest_of_all_ranks(found)  # before an error, or the other ranks would wait
+    if not found:
+        raise MemoryError(f"a batch of {smallest} samples does not fit into memory")
+    return found
+
+
+def check_probe(step: object, smallest: int, largest: int, host_bytes: int | None) -> None:
+    """Raise `TypeError` or `ValueError` for arguments that `largest_batch_size` cannot have."""
+    if not callable(step):
+        raise TypeError(f"step must be a function of the batch size, but got {step!r}")
     check_positive_int("smallest", smallest)
     check_positive_int("largest", largest)
     if largest < smallest:
         raise ValueError(f"largest must be {smallest} or more, but got {largest}")
-    with host_memory_limit(host_bytes):
-        found = _search(step, smallest, largest)
-    return _smallest_of_all_ranks(found)
+    if host_bytes is not None:
+        check_positive_int("host_bytes", host_bytes)
 
 
 def _search(step: Callable[[int], object], smallest: int, largest: int) -> int:
+    """Return the largest size that fits; 0 if `smallest` does not."""
     if not _fits(step, smallest):
-        raise MemoryError(f"a batch of {smallest} samples does not fit into memory")
+        return 0
     fits, fails = smallest, largest + 1
     while fails - fits > 1:
         tried = min(2 * fits, largest) if fails > largest else (fits + fails) // 2

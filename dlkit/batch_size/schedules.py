@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlkit.batch_size.noise import GradientNoiseScale
-from dlkit.batch_size.probe import largest_batch_size
+from dlkit.batch_size.probe import check_probe, largest_batch_size
 from dlkit.checks import check_positive_int, is_real
 
 if TYPE_CHECKING:
@@ -255,14 +255,9 @@ class MemorySchedule(BatchSizeSchedule):
         largest: int = 65_536,
         host_bytes: int | None = None,
     ) -> None:
-        if not callable(step):
-            raise TypeError(f"step must be a function of the batch size, but got {step!r}")
+        check_probe(step, smallest, largest, host_bytes)
         if not isinstance(share, float | int) or not 0 < share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, but got {share!r}")
-        check_positive_int("smallest", smallest)
-        check_positive_int("largest", largest)
-        if largest < smallest:
-            raise ValueError(f"largest must be {smallest} or more, but got {largest}")
         self.step, self.share = step, share
         self.smallest, self.largest, self.host_bytes = smallest, largest, host_bytes
         self.found: int | None = None

@@ -263,19 +263,27 @@ def _turn() -> Turn:
     return Turn(seconds / passes, (_cpu_seconds() - before) / passes)
 
 
-def _family() -> list[Any]:
-    process = _here["process"]
-    return [process, *process.children(recursive=True)]
+def _sum(figure: Callable[[Any], float]) -> float:
+    """Add up a figure of this process and its descendants, but for those that end meanwhile."""
+    process, total = _here["process"], 0.0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            total += figure(one)
+    return total
 
 
 def _cpu_seconds() -> float:
     """Of this process and its descendants, with those that have ended."""
-    times = [process.cpu_times() for process in _family()]
-    return float(sum(t.user + t.system + t.children_user + t.children_system for t in times))
+
+    def seconds(process: Any) -> float:
+        t = process.cpu_times()
+        return float(t.user + t.system + t.children_user + t.children_system)
+
+    return _sum(seconds)
 
 
 def _memory() -> int:
-    return sum(process.memory_full_info().pss for process in _family())
+    return int(_sum(lambda process: process.memory_full_info().pss))
 
 
 def _end() -> None:

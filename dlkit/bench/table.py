@@ -108,10 +108,16 @@ def write_json(path: Path, about: dict[str, Any], results: Sequence[Result]) -> 
 
 
 def plot(results: Sequence[Result]) -> Picture:
-    """Draw the ratios to the first loader: a panel for each work, its spread as a thin line."""
+    """Draw the ratios to the first loader: a panel for each work, its spread as a thin line.
+
+    Raises:
+        ValueError: if no loader was compared with another, so that there is nothing to draw.
+    """
     from dlkit.plots.style import INK, MUTED, PALETTE, new_figure, tidy
 
-    works = list(dict.fromkeys(result.work for result in results))
+    works = list(dict.fromkeys(result.work for result in results if result.ratio))
+    if not works:
+        raise ValueError("results must hold at least one ratio to be drawn, but no loader has one")
     groups = [
         [result for result in results if result.work == work and result.ratio] for work in works
     ]

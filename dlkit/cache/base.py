@@ -203,7 +203,7 @@ class Cache(ArrayIndexed, GathersBatches, torch_data.Dataset[Any]):
             f"comes before it and transform afterwards, {name}(dataset, ...).then(transform); "
             "check_random=False silences this",
             RandomTransformWarning,
-            stacklevel=3,
+            stacklevel=4,  # the line that makes the cache
         )
 
 

@@ -11,7 +11,6 @@ import pickle
 import re
 import shutil
 import warnings
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ class DiskCache(Cache):
         self.max_bytes = max_bytes
         self._shared = Region(counts.NBYTES + 8)
         self._open_counts()
-        self._files: _Files | None = None
+        self._files: tuple[int, RecordFile] | None = None  # the process that opened them, and they
         self._problem: str | None = None  # why nothing is stored any more
         self._records()
 
@@ -133,8 +132,8 @@ class DiskCache(Cache):
 
     def _records(self) -> RecordFile | None:
         """Return the files, opened by this very process; None if they cannot be."""
-        if self._files is not None and self._files.pid == os.getpid():
-            return self._files.records
+        if self._files is not None and self._files[0] == os.getpid():
+            return self._files[1]
         self._files = None
         if self._problem is not None and self._problem.startswith("cannot open"):
             return None
@@ -147,7 +146,7 @@ class DiskCache(Cache):
             return None
         if records.replaced:
             _warn(f"the index in {records.folder} was damaged; the cache starts over")
-        self._files = _Files(records)
+        self._files = os.getpid(), records
         return records
 
     def _store(self, records: RecordFile | None, index: int, sample: Any) -> None:
@@ -183,15 +182,6 @@ class DiskCache(Cache):
             # Who has it open goes on with the files, which are gone when they are closed.
             shutil.rmtree(other, ignore_errors=True)
         return total <= limit
-
-
-class _Files:
-    """Open files of one process, closed with the cache."""
-
-    def __init__(self, records: RecordFile) -> None:
-        self.records = records
-        self.pid = os.getpid()
-        weakref.finalize(self, records.close)
 
 
 def _warn(text: str) -> None:

@@ -45,7 +45,7 @@ class MemoryCache(Cache):
     Raises:
         TypeError: if the dataset is not map-style or has no length.
         ValueError: if `max_bytes` is no positive integer or there is no such policy.
-        MemoryError: if the system has no such amount of addresses.
+        MemoryError: if the system cannot reserve that much address space.
 
     Example:
         >>> from dlkit.datasets import digits

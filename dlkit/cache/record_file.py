@@ -28,11 +28,11 @@ _ENTRY = struct.Struct("<Q Q I I")
 
 
 class NotOursError(PermissionError):
-    """The files belong to somebody else, whose pickles must not be read."""
+    """The files belong to others, or can be written by them: their pickles must not be read."""
 
 
 class RecordFile:
-    """Records by number, for many processes at once.
+    """Records by number, for many processes at once; closed when nobody uses it any more.
 
     Args:
         folder: holds the two files; made if it is not there.
@@ -40,7 +40,7 @@ class RecordFile:
 
     Raises:
         OSError: if the files cannot be made.
-        NotOursError: if they, or the folder, belong to another user.
+        NotOursError: if they belong to another user, or others can write to them.
 
     Example:
         >>> import tempfile
@@ -74,6 +74,9 @@ class RecordFile:
             setattr(self, name, -1)
             if descriptor >= 0:
                 os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
 
     def _open(self, name: str, flags: int) -> int:
         more = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)

@@ -3,7 +3,8 @@
 Each command is a module of this package with one function, ``add_parser(subparsers)``, which adds
 the command's arguments and sets ``run``, a callable from the parsed arguments to an exit status.
 Only the module of the command that was asked for is imported, so that no command pays for what
-another one needs.
+another one needs. `lab` stands on `copies` and `lab_check`, `doctor` on `machine` and
+`environment`, `train` on `train_run`.
 """
 
 from __future__ import annotations
@@ -82,6 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         status: int = args.run(args)
+    except ModuleNotFoundError as error:
+        print(_unusable(command, error), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130  # what a shell reports for Ctrl-C
     except BrokenPipeError:

@@ -7,6 +7,7 @@ others; `dlkit.bench` says how.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -54,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
     """Compare, and print a table for each kind of work as soon as it is there.
 
     Returns:
-        0, or 1 if a loader failed that is not just absent or not made for the work.
+        0, or 1 if a loader failed that is not just absent or not made for the work, or a file
+        cannot be written.
     """
     from rich.console import Console
 
@@ -80,10 +82,14 @@ def run(options: argparse.Namespace) -> int:
             rounds = 1 if options.quick else options.rounds
             results += contest(work, loaders, rounds, progress=status.update)
             console.print(table(work.summary, results[-len(loaders) :]))
-    if options.json:
-        write_json(options.json, about, results)
-    if options.plot:
-        plot(results).savefig(options.plot)
+    try:
+        if options.json:
+            write_json(options.json, about, results)
+        if options.plot:
+            plot(results).savefig(options.plot)
+    except (OSError, ValueError) as error:
+        print(f"dlkit bench: {error}", file=sys.stderr)
+        return 1
     return int(any(result.failed for result in results))
 
 

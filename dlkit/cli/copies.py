@@ -43,7 +43,8 @@ class Report:
     def __str__(self) -> str:
         lines = []
         if self.copied:
-            lines.append(f"{len(self.copied)} files were copied.")
+            count = len(self.copied)
+            lines.append("1 file was copied." if count == 1 else f"{count} files were copied.")
         if self.updated:
             lines.append(f"Brought up to date: {', '.join(self.updated)}.")
         if self.beside:

@@ -153,10 +153,11 @@ def _memory(report: Report) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"/dev/shm has {_size(report.shared_memory)}",
-            "Workers hand batches over in it. A batch of 64 images of 3x224x224 floats takes "
-            "37 MB and each worker keeps two ready. Where it is full, workers die of a bus error.",
+            "PyTorch's workers hand batches over in it. A batch of 64 images of 3x224x224 floats "
+            "takes 37 MB and each worker keeps two ready. Where it is full, workers die of a bus "
+            "error.",
             "docker run --shm-size=2g; in Kubernetes mount an emptyDir with medium Memory there; "
-            "or use num_workers=0",
+            "or use dlkit.DataLoader, which hardly needs it, or num_workers=0",
         )
 
 

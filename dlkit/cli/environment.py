@@ -102,20 +102,20 @@ def is_whole(dist_info: Path) -> bool:
     """Say whether every file of a package exists, with the size that its list names."""
     try:
         with open(dist_info / "RECORD", encoding="utf-8", newline="") as lines:
-            rows = list(csv.reader(lines))
-    except OSError:
+            sizes = {path: int(size or -1) for path, _, size in csv.reader(lines)}
+    except (OSError, ValueError, csv.Error):  # the list is gone, or was cut off or overwritten
         return False
-    for path, _, size in rows:
+    for path, size in sizes.items():
         if path.endswith(".pyc"):
             continue  # remade when needed, and differently by each Python
         try:
             actual = os.stat(dist_info.parent / path).st_size
-        except OSError:
+        except (OSError, ValueError):
             return False
         # Files outside (settings, scripts) are the user's to change; those inside are not.
-        if size and int(size) != actual and not path.startswith(".."):
+        if size not in (-1, actual) and not path.startswith(".."):
             return False
-    return True
+    return bool(sizes)
 
 
 def damaged(environment: Path) -> list[str]:

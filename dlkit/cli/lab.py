@@ -18,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from dlkit.cli.copies import FIRST_NOTEBOOK, MEMORY, bring_copies, reset_copy
 
@@ -228,7 +229,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"Your notebooks are in {folder}. {report}\n"
         f"JupyterLab starts at\n\n"
-        f"    http://{HOST}:{port}/lab/tree/{FIRST_NOTEBOOK}?token={token}\n\n"
+        f"    http://{HOST}:{port}/lab/tree/{FIRST_NOTEBOOK}?token={quote(token)}\n\n"
         f"Open this address if no browser opens. Ctrl-C ends it.\n",
         flush=True,
     )

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from dlkit.cli.train import above_zero
+from dlkit.cli.train import above_zero, positive
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
@@ -50,7 +50,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     digits.add_argument("--rate", type=above_zero, default=200.0, help="frames/s (default: 200)")
     digits.add_argument("--objective", type=above_zero, default=0.05,
                         help="seconds that 99 %% of answers may take (default: 0.05)")  # fmt: skip
-    digits.add_argument("--fixed", type=int, metavar="N", help="batches of N instead")
+    digits.add_argument("--fixed", type=positive, metavar="N", help="batches of N instead")
     digits.add_argument("--ramp", action="store_true", help="double the rate every 5 seconds")
     driving = parser.add_argument_group("driving")
     driving.add_argument("--tolerance", type=above_zero, default=0.06,

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -170,16 +171,19 @@ def plan(given: dict[str, Any]) -> tuple[Path, Settings, bool]:
         raise ValueError("--out cannot go with --resume: a run goes on in its own folder")
     fixed = [name for name in options if name not in MAY_CHANGE]
     if fixed:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
         raise ValueError(
-            f"{flags} cannot change in a run that goes on: only --epochs, --workers and --device "
-            "can go with --resume"
+            f"{_flags(fixed)} cannot change in a run that goes on: only {_flags(MAY_CHANGE)} can "
+            "go with --resume"
         )
     folder = given["resume"]
     if not (folder / "settings.json").is_file():
         missing = folder / "settings.json"
         raise FileNotFoundError(f"--resume {folder}: there is no run, {missing} is missing")
     return folder, replace(_saved_settings(folder), **options), True
+
+
+def _flags(names: Iterable[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _stamp() -> str:

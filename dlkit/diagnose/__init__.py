@@ -5,7 +5,15 @@
     parts, one by one  --measure_costs--> Costs  --predict-->  throughput at other settings
                                                   tune, sweep: the same, measured as well
 
-Read `profiling` (a run that is watched; `private`, `watching`, `probing`, `skew` say how), then
-`profiled` (what was seen), `costs` and `predict` (what follows from it at settings that were not
-run), then `findings` with the three modules of `faults_*`, and `tune` and `sweep`.
+Read in this order:
+
+    profiling     a run that is watched, on  private, watching, transforms (a loader that notes)
+                                             facts, usage, kept (settings, memory, generators)
+                                             probing, skew (what is measured beside the run)
+    profiled      `Profile`, what was seen; in words  report
+    costs         what the parts cost: as a run has shown  seen_costs,  or one by one  measure,
+                  on  parts, clocks, lock, crossing
+    predict       throughput at settings that were not run, on  settings
+    findings      what to change, on  faults_limits, faults_speed, faults_data  and  gains
+    tune, sweep   the best of all settings, and a table of many, on  candidates, running
 """

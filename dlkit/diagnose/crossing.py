@@ -14,6 +14,7 @@ from torch.utils import data as torch_data
 from dlkit.diagnose.clocks import cpu_seconds
 from dlkit.diagnose.costs import Crossing
 from dlkit.diagnose.running import end_workers
+from dlkit.diagnose.usage import private_bytes
 from dlkit.loader import DataLoader
 
 LARGE = 1 << 18  # bytes of a batch above which copying it, and not its number, is what costs
@@ -123,13 +124,3 @@ def _worker_of(batches: Any, threads_before: set[threading.Thread]) -> tuple[int
         return pids[0], None
     new = [t for t in threading.enumerate() if t not in threads_before and "worker" in t.name]
     return os.getpid(), new[0].native_id if new else None
-
-
-def private_bytes(pid: int) -> float:
-    """Bytes of memory that a process shares with nobody; 0 where the system does not say."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            lines = [line.split() for line in file]
-    except OSError:
-        return 0.0
-    return sum(float(line[1]) * 1024 for line in lines if line[0].startswith("Private_"))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils import data as torch_data
 
+from dlkit.control_groups import ROOT, memory_left
 from dlkit.diagnose.clocks import available_cores
 from dlkit.loader import DataLoader
 from dlkit.structure import map_structure
@@ -127,7 +128,7 @@ def machine_facts() -> MachineFacts:
         shared_memory=_free_shared_memory(),
         open_files=_open_files(),
         descriptors=_descriptors(),
-        memory=_free_memory(),
+        memory=free_memory(),
     )
 
 
@@ -227,10 +228,16 @@ def _descriptors() -> int:
         return 32
 
 
-def _free_memory() -> int | None:
+def free_memory(root: Path = ROOT) -> int | None:
+    """Return the bytes that are free or could be freed, on the machine and in its container.
+
+    Args:
+        root: where `proc` and `sys` are; another folder than `/` in tests.
+    """
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = (root / "proc/meminfo").read_text().splitlines()
     except OSError:
         return None
-    found = {line.split(":")[0]: int(line.split()[1]) for line in lines}
-    return found.get("MemAvailable", 0) * 1024
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    granted = memory_left(root)
+    return min(found + ([] if granted is None else [granted]), default=None)

@@ -116,7 +116,7 @@ def input_bound(profile: Profile) -> Finding | None:
         f"training waits {profile.wait_share:.0%}; fetching computes {profile.cpu_share:.0%} of "
         f"its time, on {profile.machine.cores:g} cores for {profile.loader.num_workers} workers",
         "do less for each sample: prepare once and store the result, or move work to the device",
-        "dlkit.cache  # keep what was decoded; or store arrays instead of compressed files",
+        "dlkit.cache.MemoryCache(dataset, max_bytes=10**9)  # keep what was decoded",
         gain(profile, lighter(profile.costs, 0.5)),
     )
 

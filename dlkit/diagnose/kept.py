@@ -1,4 +1,4 @@
-"""Leaving no trace in random generators: whatever is drawn meanwhile was not drawn afterwards."""
+"""Leave random generators as they were: what has been drawn meanwhile is put back."""
 
 import contextlib
 import copy

@@ -1,4 +1,4 @@
-"""How much of reading a sample holds Python's lock, which threads cannot do at once.
+"""How much of reading a sample holds Python's lock (the GIL), which threads cannot do at once.
 
     one thread reads      |##lock##|decode......|##lock##|decode......|
     another one looks       held      free    free   held      free
@@ -34,7 +34,7 @@ def lock_share(
         read: reads one of the tasks.
         tasks: read in turn, and again from the first.
         seconds: about how long that takes, and four times as long at most where the machine is
-            busy; a task that has begun is ended.
+            busy; a task that has begun is finished.
 
     Returns:
         0 to 1; None where the system does not count (it is Linux that does).

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from dlkit.checks import check_positive_int
+from dlkit.checks import check_positive_int, is_real
 from dlkit.diagnose.costs import Costs, Crossing
 from dlkit.diagnose.settings import RANKS, Settings, assumptions, resolve
 from dlkit.workers.clockwork import Work
@@ -108,7 +108,7 @@ def predict(
             simulations instead of one.
 
     Raises:
-        TypeError: if `costs` are none.
+        TypeError: if `costs` is neither.
         ValueError: if a setting is impossible.
 
     Example:
@@ -256,7 +256,7 @@ def _step(costs: Costs, settings: Settings, step_time: float | None) -> Work:
     if step_time is None:
         grows = settings.batch_size / costs.batch_size if costs.step_cores > 0.5 else 1.0
         step_time = costs.step_mean * grows
-    elif not 0 <= step_time < math.inf:
+    elif not is_real(step_time) or not 0 <= step_time < math.inf:
         raise ValueError(f"step_time must be 0 or more seconds, but got {step_time!r}")
     nbytes = settings.batch_size * costs.sample_bytes
     moving = costs.transfer_seconds + nbytes * costs.transfer_seconds_per_byte

@@ -34,7 +34,6 @@ class PrivateLoader:
 
     Attributes:
         loader: the copy.
-        parts: the names of the transforms that are timed.
     """
 
     def __init__(self, loader: Any, trace: Trace) -> None:
@@ -44,8 +43,7 @@ class PrivateLoader:
         self.batches: Any = None
         self._over = False
         settings = self.loader.__dict__
-        dataset, self.parts = with_timed_transforms(loader.dataset)
-        trace.parts = self.parts
+        dataset, trace.parts = with_timed_transforms(loader.dataset)
         settings["dataset"] = dataset
         if self.ours:
             settings.update(trace=trace, _pool=None, _epoch=None, _resume=None, _sizes=None)
@@ -62,15 +60,12 @@ class PrivateLoader:
             self._rings.belong_to(self)
             rings, shown = self._rings.rings, loader.dataset
             settings["worker_init_fn"] = WorkerStart(rings, shown, loader.worker_init_fn)
+        batched = loader.batch_sampler is not None
         if not _is_datapipe(dataset):
-            batched = loader.batch_sampler is not None
             settings["dataset"] = in_front(dataset, batched)
         settings["collate_fn"] = TimedCollate(loader.collate_fn)
-        for name in ("batch_sampler", "sampler"):
-            if settings.get(name) is not None and (
-                name == "batch_sampler" or not batched_by(loader)
-            ):
-                settings[name] = TimedOrder(settings[name], self.trace)
+        order = "batch_sampler" if batched else "sampler"
+        settings[order] = TimedOrder(settings[order], self.trace)
 
     @property
     def closed(self) -> bool:
@@ -133,11 +128,6 @@ class PrivateLoader:
         self.batches = None
         self._over = True
         here.recorder = Untraced()
-
-
-def batched_by(loader: Any) -> bool:
-    """Whether a sampler yields whole batches of indices."""
-    return loader.batch_sampler is not None
 
 
 def copied(loader: Any) -> Any:

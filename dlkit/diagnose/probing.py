@@ -1,4 +1,4 @@
-"""What a profile measures beside the run: the way of a batch out of a worker, and of reading alone.
+"""What a profile measures beside the run: how a batch gets out of a worker, and reading by itself.
 
     a copy of one batch --> a stand-in for the loader --one worker of each kind--> crossings
     the dataset, in a worker of its own --read, and looked at--> lock_share, slow_again
@@ -205,7 +205,7 @@ def _where_it_reads(loader: Any, measure: Callable[[Any], Any]) -> Any:
         return measure(dataset)
     # In a worker like the loader's, so that the dataset here is not read.
     alone = DataLoader(
-        Measured(dataset, measure),
+        MeasuredDataset(dataset, measure),
         batch_size=None,
         sampler=[0],
         num_workers=1,
@@ -221,8 +221,8 @@ def _where_it_reads(loader: Any, measure: Callable[[Any], Any]) -> Any:
         end_workers(alone, batches)
 
 
-class Measured(InFront):
-    """A dataset of one sample: what is found of the dataset behind it, which it resembles else.
+class MeasuredDataset(InFront):
+    """A dataset of one sample, which is what was measured of the dataset behind it.
 
     Args:
         behind: what is measured.

@@ -125,7 +125,13 @@ class Profile:
         return self.trace.records()
 
     def times(self, stage: str) -> list[float]:
-        """Return the seconds of each batch in a stage, in the order in which they began."""
+        """Return the seconds of each batch in a stage, in the order in which they began.
+
+        Raises:
+            ValueError: if there is no such stage.
+        """
+        if stage not in CODES:
+            raise ValueError(f"stage must be one of {', '.join(CODES)}, but got {stage!r}")
         wanted = (self.records["stage"] == CODES[stage]) & (self.records["index"] == WHOLE)
         spans = self.records[wanted]
         seconds: list[float] = ((spans["end"] - spans["start"]) / 1e9).tolist()

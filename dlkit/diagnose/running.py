@@ -5,7 +5,7 @@ loader --first batch--> fill the pipeline --> steady state, timed --> Measured
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -149,10 +149,10 @@ def samples_in(batch: Any) -> int:
     """
     if isinstance(batch, torch.Tensor):
         return len(batch) if batch.dim() else 1
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):
         return max(map(samples_in, batch.values()), default=0)
     if isinstance(batch, list | tuple) and batch:
-        if isinstance(batch[0], torch.Tensor | dict | list | tuple):
+        if isinstance(batch[0], torch.Tensor | Mapping | list | tuple):
             return samples_in(batch[0])
         return len(batch)
     return 1

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dlkit.checks import check_positive_int
+from dlkit.checks import check_bool, check_positive_int, is_real
 from dlkit.diagnose.costs import Costs
 
 RANKS = 8  # simulated at most; more of them wait a little longer for the slowest
@@ -53,12 +53,16 @@ def resolve(
         ("nodes", nodes),
     ):
         check_positive_int(name, value)
-    if storage_bandwidth is not None and not 0 < storage_bandwidth < math.inf:
+    if storage_bandwidth is not None and not (
+        is_real(storage_bandwidth) and 0 < storage_bandwidth < math.inf
+    ):
         raise ValueError(
             f"storage_bandwidth must be more than 0 bytes/s or None, but got {storage_bandwidth!r}"
         )
     if method not in (None, "process", "thread"):
         raise ValueError(f'method must be "process", "thread" or None, but got {method!r}')
+    if in_order is not None:
+        check_bool("in_order", in_order)
     measured = "process" if costs.worker_method == "inline" else costs.worker_method
     return Settings(
         workers,

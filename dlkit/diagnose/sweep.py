@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlkit.diagnose.running import StoppedError, run_for
+from dlkit.progress import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +88,7 @@ def sweep(
         seconds: how long to time each setting.
         file: where rows are kept, one JSON object a line; rows that are there already are not run
             again.
-        progress: whether to show a bar (tqdm).
+        progress: whether to draw a progress bar (needs tqdm).
         stop: set it from another thread, and the sweep returns the rows that it has.
 
     Returns:
@@ -110,6 +111,8 @@ def sweep(
     settings = _settings(grid)
     if not callable(make_loader):
         raise TypeError(f"make_loader must be callable, but got {make_loader!r}")
+    if step is not None and not callable(step):
+        raise TypeError(f"step must be callable or None, but got {step!r}")
     if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ValueError(f"seconds must be more than 0, but got {seconds!r}")
     names = tuple(grid)
@@ -117,7 +120,10 @@ def sweep(
     rows = _read(path, names)
     todo = [one for one in settings if _key(one) not in rows]
     stopped = False
-    with _bar(len(settings), len(settings) - len(todo), progress) as bar:
+    done = len(settings) - len(todo)
+    with progress_bar(
+        progress, total=len(settings), initial=done, desc="sweep", unit="setting"
+    ) as bar:
         for one in todo:
             try:
                 row = _measure(one, make_loader, step, seconds, stop)
@@ -199,9 +205,3 @@ def _append(path: Path, row: Mapping[str, Any]) -> None:
     unfinished = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size
     with path.open("a") as file:
         file.write(("\n" if unfinished else "") + json.dumps(row) + "\n")
-
-
-def _bar(total: int, done: int, progress: bool) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, initial=done, disable=not progress, desc="sweep", unit="setting")

@@ -84,7 +84,8 @@ def tune(
         make_loader: returns a loader, dlkit's or PyTorch's, for the keyword arguments that it is
             given: of `num_workers`, `worker_method` (dlkit's loader), `prefetch_factor`,
             `persistent_workers` and `pin_memory` those that it takes.
-        budget_seconds: how long the search may take, about. Measurements that have begun are ended.
+        budget_seconds: about how long the search may take; a measurement that has begun is
+            finished.
         step: what training does with a batch; without it, the loader is tuned for itself alone.
         max_workers: most workers to try; by default twice the cores, and 4 more where samples wait.
         memory_limit: bytes; settings that are predicted to take more are left out.

@@ -49,6 +49,12 @@ def memory_of(pid: int) -> tuple[int, int] | None:
     return kilobytes.get("Pss", 0) * 1024, own * 1024
 
 
+def private_bytes(pid: int) -> float:
+    """Return the bytes of memory that a process shares with nobody; 0 if they cannot be read."""
+    found = memory_of(pid)
+    return 0.0 if found is None else float(found[1])
+
+
 def _by_psutil(pid: int) -> tuple[int, int] | None:
     try:
         import psutil

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch.utils import data as torch_data
 
-from dlkit.diagnose.crossing import private_bytes
 from dlkit.diagnose.running import ended
+from dlkit.diagnose.usage import private_bytes
 from dlkit.loader import DataLoader
 
 RECORD = 8  # bytes of a record

@@ -10,7 +10,7 @@
 | parquet  | pyarrow      | decoding a row group        | small files, archives                  |
 | tfrecord | google-crc32c| a checksum, or parsing      | files shared with TensorFlow           |
 | tar      | Python       | parsing a member            | streaming whole shards                 |
-| pickle   | Python       | unpickling                  | nothing that others have written       |
+| pickle   | Python       | unpickling                  | files of your own, and nobody else's   |
 
 Read `schema` (what a sample is) and `columns` (many samples) first, then `dataset` (reading),
 `convert` with `spool` (writing), and any format: `memmap` is the plainest.

@@ -51,7 +51,7 @@ def open_reader(path: Path) -> ColumnReader:
     """Map a file and take the columns of its batches where they lie.
 
     Raises:
-        DatasetCorruptError: if it is truncated or damaged, or has columns that are no samples'.
+        DatasetCorruptError: if it is truncated or damaged, or has columns that cannot be samples.
     """
     pa = library("pyarrow")
     # Arrow's own errors are of all three kinds.

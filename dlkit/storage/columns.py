@@ -108,7 +108,7 @@ class Pieces:
             values[to : to + end - start] = self.values[start:end]
         return Pieces(values, offsets, shapes)
 
-    gather = take  # lists of pieces are no memory of a batch
+    gather = take  # pieces become a list, which cannot lie in the memory of a batch
 
 
 Column = Rows | Pieces
@@ -193,7 +193,7 @@ class Fields(Gathered):
             yield put_together(self.schema, list(values))
 
     def collated(self) -> Any:
-        """Return the tensors as they are; lists of tensors are stacked, or refused, as ever."""
+        """Return the tensors as they are, and lists as `default_collate` collates them."""
         parts = [default_collate(part) if isinstance(part, list) else part for part in self.parts]
         batch = put_together(self.schema, parts)
         return list(batch) if isinstance(batch, tuple) else batch

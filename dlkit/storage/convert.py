@@ -15,6 +15,7 @@ from typing import Any
 from dlkit.checks import check_bool
 from dlkit.datasets.base import read_samples
 from dlkit.datasets.combine import vectorised
+from dlkit.progress import progress_bar
 from dlkit.storage.columns import Table
 from dlkit.storage.dataset import StoredDataset
 from dlkit.storage.files import Header, sync_folder
@@ -25,6 +26,7 @@ from dlkit.storage.formats import (
     format_of_suffix,
     open_dataset,
 )
+from dlkit.storage.memmap import is_memmap
 from dlkit.storage.spool import Spool
 from dlkit.storage.tabulate import fitted, tabulate
 
@@ -120,8 +122,7 @@ def _check_target(target: Path, name: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"{target} exists; overwrite=True replaces it when all is written")
-    ours = target.is_dir() and (target / "index.json").is_file()
-    if target.is_dir() != (name == "memmap") or (name == "memmap" and not ours):
+    if target.is_dir() != (name == "memmap") or (name == "memmap" and not is_memmap(target)):
         kind = "a folder" if target.is_dir() else "a file"
         raise FileExistsError(f"{target} is {kind}, which the format {name} cannot replace")
 
@@ -178,26 +179,9 @@ def _install(module: Any, written: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
-class _NoBar:
-    """Stands for a progress bar where none is to be drawn."""
-
-    def __enter__(self) -> "_NoBar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def update(self, count: int) -> None:
-        """Do nothing."""
-
-
 def _bar(total: int, done: int, progress: bool) -> Any:
-    try:
-        from tqdm.auto import tqdm
-    except ModuleNotFoundError:
-        return _NoBar()
-    if not progress:
-        return _NoBar()
     # None draws on a terminal only; a notebook's bar is a widget and does not ask for one.
     disable = False if "ipykernel" in sys.modules else None
-    return tqdm(total=total, initial=done, unit="sample", desc="reading", disable=disable)
+    return progress_bar(
+        progress, total=total, initial=done, unit="sample", desc="reading", disable=disable
+    )

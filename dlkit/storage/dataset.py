@@ -2,10 +2,10 @@
 
     dataset[i], dataset.__getitems__(indices)  ->  the reader of this process  ->  mapped file
 
-A dataset travels to workers as its path. Each process opens the file when it reads the first sample
-and sees by the header's token whether that is still the file that the dataset was made over. A
+A dataset is sent to workers as its path. Each process opens the file when it reads its first
+sample, and the header's token says whether it is still the file that the dataset was made from. A
 reader is one of three: `ColumnReader` (columns in memory), `RecordReader` (one record after
-another), or a format's own where decoding comes in larger units.
+another), or a format's own where samples are decoded in groups.
 """
 
 import os
@@ -20,6 +20,7 @@ from dlkit.datasets.base import ArrayIndexed, GathersBatches, Indices, as_index_
 from dlkit.storage.columns import DamagedRecordError, IndexArray, Table
 from dlkit.storage.files import Header, corrupt
 from dlkit.storage.grouping import joined
+from dlkit.storage.schema import Schema
 from dlkit.storage.tabulate import empty, from_values
 
 
@@ -158,32 +159,45 @@ class ColumnReader:
             )
 
     def read(self, indices: IndexArray) -> Table:
-        """Gather from each part what it has, and put it into the order that was asked for."""
+        """Gather the samples at `indices`."""
         if len(self.parts) == 1:
             return self.parts[0].gather(indices)
-        if not self.parts or not len(indices):
-            return Table(self.header.schema, tuple(empty(self.header.schema)), len(indices))
-        owners = np.searchsorted(self._starts, indices, side="right") - 1
-        order = np.argsort(owners, kind="stable")
-        found, ends = np.unique(owners[order], return_index=True)
-        groups = np.split(order, ends[1:])
-        taken: list[Table] = []
-        for owner, places in zip(found.tolist(), groups, strict=True):
-            try:
-                taken.append(self.parts[owner].take(indices[places] - self._starts[owner]))
-            except DamagedRecordError as error:
-                raise DamagedRecordError(int(places[error.place]), error.reason) from None
-        if len(taken) == 1:
-            return taken[0]
-        back = np.empty(len(indices), np.int64)
-        back[order] = np.arange(len(indices))
-        return joined(self.header.schema, taken).gather(back)
+        return gather_parts(self.header.schema, self.parts.__getitem__, self._starts, indices)
 
     def verify(self) -> None:
         """Compare the checksums, then read every sample."""
         for check in self.checks:
             check()
         read_all(self, self.path)
+
+
+def gather_parts(
+    schema: Schema, part: Callable[[int], Table], starts: IndexArray, indices: IndexArray
+) -> Table:
+    """Take from each part what it has, and put it into the order that was asked for.
+
+    Args:
+        schema: of all parts.
+        part: from a number to the part; each one is asked for once, after the one before was used.
+        starts: index of each part's first sample, and the number of all samples.
+        indices: of the samples.
+    """
+    if not len(indices):
+        return Table(schema, tuple(empty(schema)), 0)
+    owners = np.searchsorted(starts, indices, side="right") - 1
+    order = np.argsort(owners, kind="stable")
+    found, begins = np.unique(owners[order], return_index=True)
+    if len(found) == 1:
+        return part(int(found[0])).gather(indices - starts[found[0]])
+    taken: list[Table] = []
+    for owner, places in zip(found.tolist(), np.split(order, begins[1:]), strict=True):
+        try:
+            taken.append(part(owner).take(indices[places] - starts[owner]))
+        except DamagedRecordError as error:
+            raise DamagedRecordError(int(places[error.place]), error.reason) from None
+    back = np.empty(len(indices), np.int64)
+    back[order] = np.arange(len(indices))
+    return joined(schema, taken).gather(back)
 
 
 class RecordReader:

@@ -69,7 +69,7 @@ def load_example(content: bytes) -> dict[str, Value]:
     """Parse an Example.
 
     Raises:
-        MessageError: if the bytes are none.
+        MessageError: if the bytes are no Example.
     """
     found: dict[str, Value] = {}
     for start, end in _entries(content):
@@ -231,7 +231,7 @@ def _fields(content: bytes, place: int, end: int) -> Iterator[tuple[int, int, in
         elif wire in (FOUR, EIGHT):
             size = 4 if wire == FOUR else 8
         else:
-            raise MessageError(f"wire type {wire} is none of this message's")
+            raise MessageError(f"a part has the unknown wire type {wire}")
         if size > end - place:
             raise MessageError(f"a part takes {size} bytes, but {end - place} are left")
         yield tag >> 3, wire, place, place + size

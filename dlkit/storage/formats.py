@@ -35,7 +35,7 @@ def format_module(name: str) -> Any:
     Raises:
         ValueError: if there is no such format.
     """
-    if name not in FORMATS:
+    if not isinstance(name, str) or name not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, but got {name!r}")
     return import_module(FORMATS[name][0])
 
@@ -87,7 +87,7 @@ def open_dataset(
 
     Args:
         path: a file, or the folder of a memmap.
-        format: one of `FORMATS`, if it shall not be recognised.
+        format: one of `FORMATS`; by default it is recognised.
         trusted: must be True for a pickle file, because reading one runs whatever code it holds.
 
     Returns:
@@ -125,7 +125,7 @@ def checked_path(path: Any) -> Path:
     """Return `path` as a Path.
 
     Raises:
-        TypeError: if it is none.
+        TypeError: if it is no path.
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be a str or a path, but got {path!r}")

@@ -1,4 +1,4 @@
-"""Tables of another size: a format writes in units of its own, whatever came in."""
+"""Tables cut and joined: a format writes units of its own size, whatever size came in."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast

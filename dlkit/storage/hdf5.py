@@ -122,11 +122,11 @@ def _parts(
 
 
 def open_reader(path: Path) -> Reader:
-    """Map the columns that the header at the end of the file tells the places of.
+    """Map the columns; the header at the end of the file says where each one is.
 
     Raises:
-        DatasetCorruptError: if the file is truncated or damaged, if its datasets are no samples, or
-            if they lie in another file.
+        DatasetCorruptError: if the file is truncated or damaged, if its datasets cannot be samples,
+            or if they lie in another file.
     """
     mapped = map_file(path)
     found = header_at_end(path, mapped)

@@ -50,18 +50,14 @@ def open_foreign(path: Path, file: Any, mapped: Bytes) -> Reader:
 def _dataset(path: Path, file: Any, name: str) -> Any:
     """Return a dataset that lies in this file itself, not behind a link to another one."""
     h5py = library("h5py")
-    place = file
-    for step in name.split("/"):
-        if not isinstance(place, h5py.Group) or step not in place:
-            raise corrupt(path, f"it has no dataset {name}")
-        if not isinstance(place.get(step, getlink=True), h5py.HardLink):
-            raise corrupt(path, f"{name} is a link to somewhere else, which is not followed")
-        place = place[step]
-    if not isinstance(place, h5py.Dataset):
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise corrupt(path, f"{name} is a link to somewhere else, which is not followed")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
         raise corrupt(path, f"{name} is no dataset")
-    if place.external or place.is_virtual:
+    if dataset.external or dataset.is_virtual:
         raise corrupt(path, f"{name} keeps its values in other files, which are not opened")
-    return place
+    return dataset
 
 
 def _check_allocated(path: Path, name: str, dataset: Any, size: int) -> None:
@@ -114,5 +110,5 @@ class LibraryReader:
         return Table(self.header.schema, tuple(columns), len(indices))
 
     def verify(self) -> None:
-        """Read everything; whether there are checksums is the file's own affair."""
+        """Read everything; the library compares checksums where the file has them."""
         read_all(self, self.path)

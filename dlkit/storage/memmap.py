@@ -27,6 +27,7 @@ from dlkit.storage.files import (
     checksum,
     corrupt,
     map_file,
+    npy_header,
     read_header,
     sync,
     sync_folder,
@@ -34,21 +35,24 @@ from dlkit.storage.files import (
 from dlkit.storage.schema import Field
 
 INDEX = "index.json"
-INDEX_LIMIT = 1 << 24  # bytes; a longer one is none
+BEGINNING = b'{"dlkit":'
+COLUMN = re.compile(r"\d+\.(values|offsets|shapes)\.[0-9a-f]+\.npy")  # see `_name`
+INDEX_LIMIT = 1 << 24  # bytes; no index of ours is longer
 HEADER_LIMIT = 1 << 16  # of a .npy file
-
-# The header of a .npy file as NumPy writes it, to the end of its line. `np.lib.format` evaluates it
-# as Python, which CPython 3.11 and 3.12 cannot do in two threads at once without failing at times.
-NPY_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '([!-&(-~]+)', 'fortran_order': (True|False), "
-    rb"'shape': \(((?:[0-9]+, ?)*[0-9]*)\), \} *\n",
-    re.DOTALL,
-)
 
 
 def recognises(head: bytes) -> bool:
     """A memmap is a folder, so no file is one."""
     return False
+
+
+def is_memmap(folder: Path) -> bool:
+    """Whether a folder holds a memmap, whole or damaged; others have an `index.json` as well."""
+    try:
+        with (folder / INDEX).open("rb") as file:
+            return file.read(len(BEGINNING)) == BEGINNING
+    except OSError:
+        return False
 
 
 class _Growing:
@@ -124,8 +128,8 @@ def install(written: Path, target: Path) -> None:
         os.replace(written / name, target / name)
     sync_folder(target)
     os.replace(written / INDEX, target / INDEX)
-    for file in target.glob("*.npy"):
-        if file.name not in columns:
+    for file in target.iterdir():
+        if COLUMN.fullmatch(file.name) and file.name not in columns:
             file.unlink(missing_ok=True)
 
 
@@ -216,21 +220,20 @@ def _parse(
     path: Path, mapped: Bytes, dtype: np.dtype[Any], rows: int | None, shape: tuple[int, ...]
 ) -> npt.NDArray[Any]:
     """Return the array in a `.npy` file, which must have this type and shape."""
-    found = NPY_HEADER.match(mapped[:HEADER_LIMIT].tobytes())
+    found = npy_header(mapped[:HEADER_LIMIT].tobytes())
     if found is None:
         raise corrupt(path, "its header is damaged")
-    kind, fortran, said = (part.decode() for part in found.groups())
-    shape_said = tuple(int(side) for side in said.split(",") if side.strip())
+    start, kind, shape_said = found
     expected = (shape_said[0] if rows is None and shape_said else rows, *shape)
-    if fortran == "True" or kind != dtype.str or shape_said != expected:
+    if kind != dtype.str or shape_said != expected:
         raise corrupt(path, f"it holds {kind} of shape {shape_said}, but the index says "
                       f"{dtype.str} of {expected}")  # fmt: skip
     size = dtype.itemsize
     for side in shape_said:
         size *= side  # Python's integers do not overflow
-    if found.end() + size != len(mapped):
+    if start + size != len(mapped):
         raise corrupt(
-            path, f"its header announces {size} bytes of values, but {len(mapped) - found.end()} "
-            "are there"
-        )  # fmt: skip
-    return mapped[found.end() :].view(dtype).reshape(shape_said)
+            path,
+            f"its header announces {size} bytes of values, but {len(mapped) - start} are there",
+        )
+    return mapped[start:].view(dtype).reshape(shape_said)

@@ -17,7 +17,7 @@ import numpy as np
 
 from dlkit.storage.arrow_columns import META, arrow_schema, from_arrow, schema_from_arrow, to_arrow
 from dlkit.storage.columns import IndexArray, Table
-from dlkit.storage.dataset import ColumnReader, read_all
+from dlkit.storage.dataset import gather_parts, read_all
 from dlkit.storage.files import (
     Header,
     attempt,
@@ -55,7 +55,7 @@ def open_reader(path: Path) -> "ParquetReader":
     """Read the footer, and compare what it announces with the file.
 
     Raises:
-        DatasetCorruptError: if it is truncated or damaged, or has columns that are no samples'.
+        DatasetCorruptError: if it is truncated or damaged, or has columns that cannot be samples.
     """
     return ParquetReader(path)
 
@@ -138,17 +138,14 @@ class ParquetReader:
                 )
 
     def read(self, indices: IndexArray) -> Table:
-        """Decode the groups of the samples at `indices`, each once."""
-        owners = np.searchsorted(self._starts, indices, side="right") - 1
-        found, places = np.unique(owners, return_inverse=True)
-        with self._lock:
-            groups = [self._group(number) for number in found.tolist()]
-        bases = np.cumsum([0, *map(len, groups)])
-        inside = indices - self._starts[owners] + bases[places] if len(indices) else indices
-        header = Header(self.header.schema, int(bases[-1]))
-        return ColumnReader(self.path, header, groups).read(inside)
+        """Decode the groups of the samples at `indices`, each once and one after another."""
+        return gather_parts(self.header.schema, self._group, self._starts, indices)
 
     def _group(self, number: int) -> Table:
+        with self._lock:
+            return self._decoded_group(number)
+
+    def _decoded_group(self, number: int) -> Table:
         if number in self._decoded:
             self._decoded.move_to_end(number)
             return self._decoded[number]

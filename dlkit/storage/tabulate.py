@@ -1,4 +1,4 @@
-"""From samples to columns: `tabulate`, and what fits a table under another schema."""
+"""From samples to columns (`tabulate`), and from a table to one of a wider schema (`fitted`)."""
 
 import math
 from collections.abc import Sequence

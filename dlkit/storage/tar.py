@@ -4,10 +4,10 @@
 
 WebDataset streams such files; the members `__dlkit__/...` at the end, which it takes for metadata
 and skips, say where each field is, so that it can also be read in any order. A field is `name.npy`
-(tensors), `name.cls` (integers), `name.txt` (strings), or `name` (bytes); a field that is called as
-its kind, such as `cls`, is that alone. Files of other programs open as dictionaries of bytes, after
-one pass over their members. Nothing is ever unpacked to a disk, and an archive with a member whose
-name leads out of it, or that is no plain file, is refused.
+(tensors), `name.cls` (integers), `name.txt` (strings), or `name` (bytes); an integer named `cls` is
+`cls` alone, and so with the other suffixes. Files of other programs open as dictionaries of bytes,
+after one pass over their members. Nothing is ever unpacked to a disk, and an archive with a member
+whose name leads out of it, or that is no plain file, is refused.
 """
 
 import io
@@ -31,6 +31,7 @@ from dlkit.storage.files import (
     corrupt,
     indexed_piece,
     map_file,
+    npy_header,
     piece,
     read_header,
     sync,
@@ -162,10 +163,14 @@ def _decode(field: Field, content: bytes) -> Any:
         if not re.fullmatch(rb"-?\d{1,19}", content):
             raise DamagedRecordError(0, f"field {field.name!r} is no integer")
         return np.int64(content)
-    start, dtype, shape = _npy_header(content[: content.find(b"\n") + 1])
-    if dtype != field.stored or field.shape not in (None, shape) or len(shape) > field.dims:
+    found = _npy_header(content[: content.find(b"\n") + 1])
+    if found is None:
+        raise DamagedRecordError(0, f"field {field.name!r} is no .npy array")
+    start, kind, shape = found
+    dtype = field.stored
+    if kind != dtype.str or field.shape not in (None, shape) or len(shape) > field.dims:
         raise DamagedRecordError(
-            0, f"field {field.name!r} is {dtype} of {list(shape)}, but the header says {field}"
+            0, f"field {field.name!r} is {kind} of {list(shape)}, but the header says {field}"
         )
     size = dtype.itemsize
     for side in shape:
@@ -175,18 +180,7 @@ def _decode(field: Field, content: bytes) -> Any:
     return np.frombuffer(content, dtype, offset=start).reshape(shape)
 
 
-@lru_cache(maxsize=4096)
-def _npy_header(head: bytes) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
-    """Parse the header of an array; most of a dataset's are the same."""
-    stream = io.BytesIO(head)
-    try:
-        np.lib.format.read_magic(stream)
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except Exception as error:  # it is a Python expression, and may be wrong in any way
-        raise DamagedRecordError(0, f"it is no .npy array: {error}") from None
-    if fortran and len(shape) > 1:
-        raise DamagedRecordError(0, "it is an array in Fortran's order")
-    return stream.tell(), dtype, shape
+_npy_header = lru_cache(maxsize=4096)(npy_header)  # most of a dataset's are the same bytes
 
 
 # ---- archives of other programs -----------------------------------------------------------------

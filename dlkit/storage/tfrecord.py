@@ -3,12 +3,12 @@
     length (8) | masked CRC-32C of it (4) | tf.train.Example | masked CRC-32C of it (4) | next ...
 
 TensorFlow reads such a file from front to back. For random access `name.tfindex` beside it says
-where each record is, in the form of the `tfrecord` package: a line "offset length" for each. It is
-made again by one pass over the lengths where it is missing or of another file. A tensor is stored
-as bytes with its shape and type beside it (`image`, `image/shape`, `image/dtype`), an integer as
-an integer; the first record holds one feature more, `__dlkit__`, which is our header and which
-TensorFlow's parser ignores. Files of other programs open as dictionaries of their features, all of
-which are read from the first record.
+where each record is, in the form of the `tfrecord` package: a line "offset length" for each. Where
+it is missing or belongs to another file, one pass over the lengths finds the records. A tensor is
+stored as bytes with its shape and type beside it (`image`, `image/shape`, `image/dtype`), an
+integer as an integer; the first record holds one feature more, `__dlkit__`, which is our header and
+which TensorFlow's parser ignores. Files of other programs open as dictionaries of the features that
+their first record has.
 """
 
 import os

@@ -17,6 +17,7 @@ from dlkit.loader import DataLoader
 from dlkit.storage.convert import convert
 from dlkit.storage.dataset import StoredDataset
 from dlkit.storage.formats import FORMATS
+from dlkit.storage.tfrecord_frames import index_path
 
 ORDERS = ("in order", "shuffled")
 
@@ -28,7 +29,7 @@ class Throughput:
     Attributes:
         format: its name.
         order: `"in order"` or `"shuffled"`.
-        workers: threads that read; 0 is the loop's own.
+        workers: threads that read; with 0 the training loop reads.
         samples_per_second: the best of the repeats.
     """
 
@@ -60,8 +61,10 @@ def write_all(dataset: Any, folder: Path, name: str = "data") -> dict[str, Store
 def bytes_on_disk(stored: StoredDataset) -> int:
     """Return how many bytes a stored dataset takes, its index included."""
     path = stored.path
-    parts = path.iterdir() if path.is_dir() else (path, path.with_suffix(".tfindex"))
-    return sum(part.stat().st_size for part in set(parts) if part.is_file())
+    parts = [*path.iterdir()] if path.is_dir() else [path]
+    if stored.format == "tfrecord":  # files of other formats may have the same name before the dot
+        parts.append(index_path(path))
+    return sum(part.stat().st_size for part in parts if part.is_file())
 
 
 def measure(

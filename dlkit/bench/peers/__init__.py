@@ -45,7 +45,7 @@ class Peer:
         """Import the package, and return the loader for a work.
 
         Raises:
-            NotMadeForIt: if it is none of its kind.
+            NotMadeForIt: if the loader is not meant for it.
         """
         module = importlib.import_module(f"dlkit.bench.peers.{self.module}")
         loader: Iterable[Any] = getattr(module, self.function)(work)
