@@ -99,7 +99,7 @@ core: env ## the core alone under another Python (make core PYTHON=python3.13)
 check: env ## lint and types alone
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers $(JOBS)
 
 format: env ## put the source into its format and mend what the linter can
 	@$(BIN)/ruff check --fix-only --quiet
