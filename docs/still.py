@@ -52,7 +52,7 @@ def _parts(states: States, model: str, alt: str) -> Iterator[str]:
         for child in state["children"]:
             yield from _parts(states, child.removeprefix(_REFERENCE), alt)
     elif kind == "Image":
-        for buffer in widget.get("buffers", ()):
+        for buffer in filter(_is_drawn, widget.get("buffers", ())):
             yield f'<img src="data:image/png;base64,{buffer["data"]}" alt="{alt}" />'
     elif kind.startswith("HTML"):
         if value:
@@ -63,6 +63,11 @@ def _parts(states: States, model: str, alt: str) -> Iterator[str]:
         yield _control(label, _chosen(state))
     elif value is not None:
         yield _control(label, _SWITCH.get(str(value), str(value)))
+
+
+def _is_drawn(buffer: Mapping[str, Any]) -> bool:
+    """A widget that starts when a button is pressed has drawn nothing before."""
+    return bool(buffer["data"])
 
 
 def _chosen(state: Mapping[str, Any]) -> str:

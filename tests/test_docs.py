@@ -10,7 +10,7 @@ from dlkit.plots.style import STAGE_COLOURS
 from dlkit.trace import STAGES
 from docs import links, reference, slides, stage, terms
 from docs.notebook_page import minutes_of, notebook_page
-from docs.still import HINT
+from docs.still import HINT, still
 
 NOTEBOOKS = stage.notebooks()
 PLANS = stage.DOCS / "pages" / "plans"
@@ -106,6 +106,14 @@ def test_a_page_keeps_everything_that_a_notebook_shows_and_needs_no_kernel(name)
 def pictures(cells):
     outputs = [output for cell in cells for output in cell.outputs]
     return sum("image/png" in str(output.get("data", {})) for output in outputs)
+
+
+def test_a_widget_that_has_drawn_nothing_yet_shows_no_broken_picture():
+    value = {"path": ["value"], "data": ""}
+    picture = {"model_name": "ImageModel", "state": {}, "buffers": [value]}
+    assert "<img" not in still({"a": picture}, "a")
+    value["data"] = "iVBORw0KGgo="
+    assert '<img src="data:image/png;base64,iVBORw0KGgo="' in still({"a": picture}, "a")
 
 
 def test_a_deck_has_a_slide_for_each_heading_and_every_picture_and_no_long_code(name):
