@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -227,6 +228,18 @@ def test_an_abort_at_the_end_of_the_interpreter_does_not_spoil_a_good_run():
     assert ddp.launch(good, world_size=2, timeout=120, device="cpu") == ["done", "done"]
 
 
+def test_ranks_are_forked_from_a_server_of_their_own_that_has_what_they_need():
+    forkserver.ensure_running()  # as a loader does; this one does not know of ranks
+
+    def prepared():
+        return os.getppid(), "torchmetrics.classification" in sys.modules
+
+    (server, ready), other = ddp.launch(prepared, world_size=2, timeout=120, device="cpu")
+    assert ready
+    assert other == (server, True)
+    assert server in {child.pid for child in psutil.Process().children()}
+
+
 class NoLabelError(Exception):
     def __init__(self, index, *, file):
         super().__init__(f"sample {index} of {file}")
@@ -356,10 +369,12 @@ def test_ranks_end_with_the_launch_that_is_interrupted_and_with_the_process_that
             assert parent.poll() is None, parent.stderr.read()
             time.sleep(0.01)
         ranks = [psutil.Process(int(name)) for name in os.listdir(folder)]
+        (server,) = {rank.parent() for rank in ranks}
         parent.send_signal(number)
         _, alive = psutil.wait_procs(ranks, timeout=60)
         assert not alive
     assert parent.communicate(timeout=60)[0] == "interrupted\n"
+    assert not psutil.wait_procs([server], timeout=60)[1]  # it ends with its process
 
 
 @pytest.mark.parametrize(

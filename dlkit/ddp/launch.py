@@ -4,10 +4,10 @@
         |-- rank 0: train(data) --> result, or exception, or death
         `-- rank 1: train(data) --> result, or exception, or death
 
-The ranks are processes of this machine, started anew by a fork server or spawned, never forked:
-this process may have run threads. They meet at a store that this process holds, on a port that the
-system chose. When one fails the others are ended, and when this process is interrupted or dies all
-of them are.
+The ranks are processes of this machine, started by a fork server of their own or spawned, never
+forked from this process, which may have run threads. They meet at a store that this process holds,
+on a port that the system chose. When one fails the others are ended, and when this process is
+interrupted or dies all of them are.
 """
 
 import math
@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from multiprocessing import forkserver, get_all_start_methods, get_context
+from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -33,9 +33,6 @@ _LOOK_ROUND = 1.0  # seconds after which processes are looked at, even if nothin
 _PATIENCE = 5.0  # seconds to wait for the error that has caused another one
 _GRACE = 0.2  # seconds to wait for errors that happened at the same time
 _STACK = 5.0  # seconds to wait for a rank to write where it is
-# What a rank imports when it trains: the metrics, which take longer than PyTorch, and what the
-# first optimizer asks for.
-_NEEDED = ("dlkit.workers.child", "dlkit.ddp.child", "torchmetrics.classification", "torch._dynamo")
 
 
 def launch(
@@ -97,9 +94,7 @@ def launch(
         device,
         operation_timeout,
     )
-    methods = get_all_start_methods()
-    context: Any = get_context("forkserver" if "forkserver" in methods else "spawn")
-    _preload(context)
+    context = _context()
     ranks: list[Rank] = []
     try:
         for number in range(world_size):
@@ -111,11 +106,13 @@ def launch(
         del store
 
 
-def _preload(context: Any) -> None:
-    """Let a fork server that is not running yet import once what every rank needs."""
-    server: Any = forkserver._forkserver
-    if context.get_start_method() == "forkserver" and server._forkserver_pid is None:
-        context.set_forkserver_preload(list(dict.fromkeys([*server._preload_modules, *_NEEDED])))
+def _context() -> Any:
+    """How ranks are started on this system."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    from dlkit.ddp.server import RankContext
+
+    return RankContext()
 
 
 def _environment(world_size: int, port: int) -> dict[str, str]:
