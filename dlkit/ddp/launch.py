@@ -29,7 +29,7 @@ from dlkit.ddp import child
 from dlkit.ddp.errors import MissingRankError, RankDiedError, RankTimeoutError, named
 from dlkit.ddp.rank import Rank
 
-_LOOK_ROUND = 1.0  # seconds after which processes are looked at, even if nothing was heard of them
+_LOOK = 0.05  # seconds after which it is asked whether time is up, even if nothing was heard
 _PATIENCE = 5.0  # seconds to wait for the error that has caused another one
 _GRACE = 0.2  # seconds to wait for errors that happened at the same time
 _STACK = 5.0  # seconds to wait for a rank to write where it is
@@ -137,7 +137,7 @@ def _attend(ranks: list[Rank], deadline: float, timeout: float | None) -> None:
     """Wait until all ranks have returned; raise what the first failure was."""
     first_failure: float | None = None
     while not all(rank.has_returned for rank in ranks):
-        _listen(ranks, min(deadline, time.monotonic() + _LOOK_ROUND))
+        _listen(ranks, deadline)
         now = time.monotonic()
         failed = [rank for rank in ranks if rank.has_failed]
         if failed:
@@ -152,10 +152,10 @@ def _attend(ranks: list[Rank], deadline: float, timeout: float | None) -> None:
 
 
 def _listen(ranks: list[Rank], until: float) -> None:
-    """Take in what ranks say until one has said something, or the time is over."""
+    """Wait a little, and not beyond a moment, for ranks to say something; take in what they say."""
     sources = {source: rank for rank in ranks for source in rank.sources()}
     left = until - time.monotonic()
-    for source in wait(list(sources), max(0.0, min(left, 0.05 if left < _LOOK_ROUND else left))):
+    for source in wait(list(sources), max(0.0, min(left, _LOOK))):
         sources[source].hear(source)
 
 
