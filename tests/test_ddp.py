@@ -384,7 +384,9 @@ def test_ranks_end_with_the_launch_that_is_interrupted_and_with_the_process_that
         ({"world_size": 0}, ValueError, "world_size must be a positive integer, but got 0"),
         ({"world_size": True}, ValueError, "world_size"),
         ({"timeout": 0}, ValueError, "timeout must be above 0 seconds, but got 0"),
+        ({"timeout": "1"}, ValueError, "timeout must be above 0 seconds, but got '1'"),
         ({"operation_timeout": -1}, ValueError, "operation_timeout must be above 0"),
+        ({"operation_timeout": None}, ValueError, "operation_timeout must be above 0"),
         ({"device": "tpu"}, ValueError, "device must be 'auto', 'cpu' or 'cuda', but got 'tpu'"),
     ],
     ids=str,
@@ -399,7 +401,8 @@ def test_a_bad_argument_of_launch_is_named(arguments, error, words):
 # ---- without ranks, and with a wrong environment ----------------------------------------------
 
 
-def test_one_process_without_ranks_needs_nothing():
+def test_one_process_without_ranks_needs_nothing(monkeypatch):
+    monkeypatch.setenv("RANK", "")  # is as good as not set
     with ddp.process_group("cpu") as place:
         assert (place.rank, place.world_size, place.is_distributed) == (0, 1, False)
     batches = [torch.zeros(4, 1), torch.zeros(3, 1)]
@@ -512,6 +515,7 @@ def test_a_store_that_remembers_an_earlier_session_does_not_confuse_the_next():
         ({"RANK": "0"}, "WORLD_SIZE must be set where RANK is"),
         ({"WORLD_SIZE": "2"}, "RANK must be set"),
         ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK must be a whole number from 0, but is 'x'"),
+        ({"RANK": "²", "WORLD_SIZE": "2"}, "RANK must be a whole number from 0, but is '²'"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK must be from 0 to WORLD_SIZE - 1 = 1, but is 2"),
         (
             {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "1"},

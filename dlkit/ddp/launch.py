@@ -27,6 +27,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # not mark
 from dlkit.checks import check_positive_int
 from dlkit.ddp import child
 from dlkit.ddp.errors import MissingRankError, RankDiedError, RankTimeoutError, named
+from dlkit.ddp.group import check_seconds
 from dlkit.ddp.rank import Rank
 
 _LOOK = 0.05  # seconds after which it is asked whether time is up, even if nothing was heard
@@ -47,7 +48,7 @@ def launch(
 
     In a rank, `dlkit.ddp.current()` tells which one it is, and the process group is open. What
     ranks print is printed here, each line with its rank. In a script, call it under
-    `if __name__ == "__main__":`, as everything that starts processes.
+    `if __name__ == "__main__":`, like everything that starts processes.
 
     Args:
         function: may be defined in a notebook cell, and refer to what is defined there.
@@ -76,9 +77,9 @@ def launch(
     if not callable(function):
         raise TypeError(f"function must be callable, but got {function!r}")
     check_positive_int("world_size", world_size)
-    for name, value in (("timeout", timeout), ("operation_timeout", operation_timeout)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be above 0 seconds, but got {value!r}")
+    if timeout is not None:
+        check_seconds("timeout", timeout)
+    check_seconds("operation_timeout", operation_timeout)
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', but got {device!r}")
     deadline = time.monotonic() + (math.inf if timeout is None else timeout)
