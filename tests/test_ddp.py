@@ -208,6 +208,16 @@ def test_a_function_of_a_cell_runs_and_sees_what_is_defined_there(nothing_left, 
     assert Counter(complaints.splitlines())["[rank 1] a complaint"] == 1
 
 
+def test_of_a_line_that_is_written_over_only_the_latest_text_is_kept(capfd):
+    def draw():
+        for percent in range(101):
+            sys.stderr.write(f"\r{percent:3}%" + 10_000 * "#")
+        sys.stderr.write("\rdone\n")
+
+    ddp.launch(draw, world_size=1, timeout=120, device="cpu")
+    assert capfd.readouterr().err == "[rank 0] done\n"
+
+
 def test_each_rank_has_a_copy_of_its_own_of_the_arguments():
     def change(tensor):
         tensor.add_(ddp.current().rank + 1)
