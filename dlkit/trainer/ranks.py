@@ -1,4 +1,4 @@
-"""What a trainer does otherwise on several ranks; on one process all of it is nothing.
+"""What a trainer does differently on several ranks; in one process none of it happens.
 
     each step     how many samples has everybody? --> weight of the loss --> DDP averages gradients
     each epoch    sums and metrics of all ranks   --> one row of the history, the same everywhere
