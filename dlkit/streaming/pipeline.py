@@ -14,7 +14,7 @@ from typing import Any
 from dlkit.checks import check_positive_int
 from dlkit.streaming.batcher import Batcher, choose_sizing
 from dlkit.streaming.buffer import Buffer
-from dlkit.streaming.checks import check_choice, check_not_negative
+from dlkit.streaming.checks import check_choice, check_not_negative, check_positive
 from dlkit.streaming.clock import Clock, RealClock, Steady
 from dlkit.streaming.consumer import Consumer
 from dlkit.streaming.engine import Engine
@@ -98,8 +98,11 @@ class Pipeline(Consumer):
         check_positive_int("max_batch", max_batch)
         check_positive_int("workers", workers)
         check_choice("on_stall", on_stall, ("raise", "warn", "restart"))
-        if timeout is not None:
-            check_not_negative("timeout", timeout)
+        for name, value in (("max_delay", max_delay), ("timeout", timeout)):
+            if value is not None:
+                check_not_negative(name, value)
+        if stall_after is not None:
+            check_positive("stall_after", stall_after)
         if pool is not None and pool.shape[0] < max_batch:
             raise ValueError(
                 f"pool must hold arrays of at least max_batch={max_batch} rows, but they have the "
