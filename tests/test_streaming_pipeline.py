@@ -333,7 +333,8 @@ def test_a_source_that_stalls_is_noticed():
     pipeline.stop()
 
 
-def test_a_source_that_stalls_is_replaced_if_told_so():
+@pytest.mark.parametrize("restart", [None, Backoff()], ids=["stalls", "stalls or fails"])
+def test_a_source_that_stalls_is_replaced_if_told_so(restart):
     made, clock = [], SimulatedClock()
 
     def make():
@@ -341,7 +342,8 @@ def test_a_source_that_stalls_is_replaced_if_told_so():
         made[-1].lists.put([len(made)])
         return made[-1]
 
-    options = {"stall_after": 0.05, "on_stall": "restart", "max_delay": 0.0, "clock": clock}
+    options = {"stall_after": 0.05, "on_stall": "restart", "max_delay": 0.0, "clock": clock,
+               "restart": restart}  # fmt: skip
     pipeline = Pipeline(make, **options)
     for number in (1, 2, 3):
         assert pipeline.get(WAIT).items == [number]
