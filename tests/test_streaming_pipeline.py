@@ -264,9 +264,18 @@ def test_what_cannot_be_preprocessed_ends_the_stream_after_what_can_or_is_counte
         assert items == [0, 1, 2, 4, 5]
 
 
-def test_a_vectorised_function_must_return_one_result_for_each_item():
-    with pytest.raises(StreamError, match="returned 1 for"):
-        items_of(Pipeline(range(10), lambda items: items[:1], vectorised=True))
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@pytest.mark.parametrize(
+    "wrong", [lambda items: items[1:], lambda items: [*items, 0]], ids=["fewer", "more"]
+)
+def test_a_vectorised_function_must_return_one_result_for_each_item(wrong, kind):
+    async def coroutine(items):
+        return wrong(items)
+
+    pipeline = Pipeline(range(10), wrong if kind == "plain" else coroutine, vectorised=True)
+    with pytest.raises(StreamError, match=r"one result for each item, but it returned \d+ for"):
+        items_of(pipeline)
+    assert pipeline.counts().exact
 
 
 # ---- faults of the source -----------------------------------------------------------------------
