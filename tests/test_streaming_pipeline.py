@@ -595,6 +595,19 @@ def test_a_source_of_the_running_loop_is_read_by_async_for_and_refuses_to_stop_t
     assert asyncio.run(main()) == [0, 1, 2, 3]
 
 
+def test_an_async_consumer_that_waits_long_leaves_nothing_behind():
+    async def main():
+        pipeline = Pipeline(Gated())
+        for _ in range(5):
+            with pytest.raises(StreamTimeoutError):
+                await pipeline.aget(0.01)
+        left = list(pipeline._engine.shared._sleepers)
+        await asyncio.to_thread(pipeline.stop)
+        return left
+
+    assert asyncio.run(main()) == []
+
+
 def test_an_async_consumer_may_leave_or_be_cancelled():
     async def leaves():
         stream = aiter(Pipeline(Camera(2000), max_batch=2))
