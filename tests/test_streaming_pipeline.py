@@ -66,6 +66,15 @@ def from_queue(count):
     return QueueSource(items, end="end")
 
 
+def test_a_queue_is_waited_for_as_long_as_it_is_said():
+    items = queue.Queue()
+    later = threading.Timer(0.2, items.put, ["late"])
+    later.start()
+    assert QueueSource(items).read(1, timeout=WAIT) == ["late"]
+    assert QueueSource(items).read(1, timeout=0.0) == []
+    later.join()
+
+
 def from_function(count):
     numbers = iter(range(count))
     return lambda: next(numbers)
