@@ -135,6 +135,16 @@ def test_a_live_source_hands_over_its_first_item_before_it_waits_for_the_second(
     pipeline.stop()
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"left", b"PK\x03\x04", array_to_bytes(np.arange(9))[:-1], b"\x80\x04N."],
+    ids=["nothing", "text", "an archive", "cut short", "a pickle"],
+)
+def test_bytes_that_are_no_array_are_refused(payload):
+    with pytest.raises(ValueError, match=r"."):
+        array_from_bytes(payload)
+
+
 def test_items_really_cross_a_socket():
     arrays = [np.full((3, 4), number, dtype=np.int16) for number in range(500)]
     source = TcpSource(array_from_bytes)
