@@ -25,7 +25,7 @@ class FolderSource(TimedSource):
     """The images of a folder at a steady rate.
 
     Args:
-        folder: where they lie; files that are no images by their suffix are passed over.
+        folder: where they lie; files whose suffix is not that of an image are passed over.
         rate: frames/s.
         mode: Pillow's name of the pixels' form: `"RGB"` gives `[height, width, 3]`, `"L"`
             `[height, width]`.

@@ -80,7 +80,6 @@ def simulate(arrivals: Iterable[float], batcher: Batcher, service: Callable[[int
         ([2, 1, 1], [0.6, 0.6, 1.1, 1.7])
     """
     flow, clockwork = Flow(batcher), _Clockwork()
-    number, free = 0, 0.0
     for number, when in enumerate(arrivals, 1):
         _answer_until(when, flow, clockwork, service)
         clockwork.pass_to(when, flow)
