@@ -149,8 +149,7 @@ def jpeg_cpu(folder: str, rounds: int, quick: bool) -> list[Row]:
         return processes.cpu_seconds() - before
 
     loaders = {
-        name: make_loader(name, dataset, batch_size=32, persistent_workers=True)
-        for name in (TORCH, PROCESSES, THREADS)
+        name: make_loader(name, dataset, batch_size=32) for name in (TORCH, PROCESSES, THREADS)
     }
     for loader in loaders.values():
         cpu_of_a_pass(loader)  # starts the workers, which stay
