@@ -509,13 +509,13 @@ def test_the_streaming_benchmark_runs_and_each_part_has_a_bar(part, tmp_path, pr
 
 
 def test_a_doubling_load_and_a_mixed_one_are_run_in_real_time(monkeypatch, tmp_path) -> None:
-    from benchmarks import streaming
+    from benchmarks import streaming_load
 
-    points = streaming._ramp({"max_batch": 8, "max_delay": 0.01}, first=100, steps=2, step=0.4)
+    points = streaming_load._ramp({"max_batch": 8, "max_delay": 0.01}, first=100, steps=2, step=0.4)
     assert [load for load, _ in points] == [100, 200]
     assert all(seconds > 0 for _, seconds in points)
-    monkeypatch.setattr(streaming, "under_load", lambda quick: {"adaptive": points})
-    rows = streaming.load(1, quick=True, plot=tmp_path / "load.png")
+    monkeypatch.setattr(streaming_load, "under_load", lambda quick: {"adaptive": points})
+    rows = streaming_load.load(1, quick=True, plot=tmp_path / "load.png")
     assert [row.bar for row in rows] == [1.0]
     assert (tmp_path / "load.png").stat().st_size > 3000
 
