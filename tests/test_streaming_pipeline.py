@@ -285,6 +285,25 @@ def test_what_cannot_be_preprocessed_ends_the_stream_after_what_can_or_is_counte
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
 @pytest.mark.parametrize(
+    "error", [SystemExit, asyncio.CancelledError], ids=["exits", "is cancelled"]
+)
+def test_what_is_no_ordinary_error_ends_the_stream_too(error, kind):
+    def plain(item):
+        if item == 3:
+            raise error
+        return item
+
+    async def coroutine(item):
+        return plain(item)
+
+    pipeline = Pipeline(range(6), plain if kind == "plain" else coroutine, timeout=WAIT)
+    with pytest.raises(error):
+        items_of(pipeline)
+    assert pipeline.counts().exact
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@pytest.mark.parametrize(
     "wrong", [lambda items: items[1:], lambda items: [*items, 0]], ids=["fewer", "more"]
 )
 def test_a_vectorised_function_must_return_one_result_for_each_item(wrong, kind):

@@ -80,7 +80,7 @@ class Preprocess:
         return [], [], self._verdict(wrong, "a list of items")
 
     def _run_one_by_one(self, items: list[Any]) -> Outcome:
-        outcomes: list[tuple[Any, Exception | None]] = []
+        outcomes: list[tuple[Any, BaseException | None]] = []
         for item in items:
             try:
                 outcomes.append((self._function(item), None))
@@ -96,15 +96,17 @@ class Preprocess:
                 return [], [], self._verdict(error, "a list of items")
             return self._one_for_each(items, done)
         results = await asyncio.gather(*map(self._function, items), return_exceptions=True)
-        return self._sort([(None, r) if isinstance(r, Exception) else (r, None) for r in results])
+        return self._sort(
+            [(None, r) if isinstance(r, BaseException) else (r, None) for r in results]
+        )
 
-    def _sort(self, outcomes: list[tuple[Any, Exception | None]]) -> Outcome:
+    def _sort(self, outcomes: list[tuple[Any, BaseException | None]]) -> Outcome:
         failed = next((error for _, error in outcomes if error is not None), None)
         kept = [place for place, (_, error) in enumerate(outcomes) if error is None]
         results = [outcomes[place][0] for place in kept]
         return results, kept, self._verdict(failed, "an item") if failed is not None else None
 
-    def _verdict(self, error: Exception, what: str) -> Exception | None:
+    def _verdict(self, error: BaseException, what: str) -> BaseException | None:
         if self._drops:
             return None
         error.add_note(f"raised while {what} of the stream was preprocessed")
