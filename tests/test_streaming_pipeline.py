@@ -10,6 +10,7 @@ import tracemalloc
 import warnings
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from streaming_cases import WAIT, Gated, nothing_is_left_behind  # noqa: F401
@@ -205,6 +206,11 @@ def test_a_folder_of_images_and_a_film_are_streams(tmp_path):
     frames = list(FilmSource(film, mode="L", clock=clock))
     assert [round(frame.stamp, 3) for frame in frames] == [0.0, 0.1, 0.3, 0.4, 0.5]
     assert clock.now() == pytest.approx(0.5)
+    half = FilmSource(film, clock=SimulatedClock())
+    half.read(1)
+    assert [file.path for file in psutil.Process().open_files()].count(str(film)) == 1
+    half.close()
+    assert [file.path for file in psutil.Process().open_files()].count(str(film)) == 0
     film.unlink()
     frames = list(FolderSource(tmp_path, rate=10, mode="L", clock=SimulatedClock()))
     assert [frame.data[0, 0] for frame in frames] == [0, 40, 80, 120, 160]
