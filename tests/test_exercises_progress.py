@@ -108,7 +108,9 @@ def test_an_answer_that_is_no_number_is_drawn_and_told():
     picture = target_and_yours([1.0, 2.0, inf], [nan, 4.0, inf])
     assert picture.caption.endswith("largest difference 2, and 2 of 3 not finite")
     assert len(png(picture)) > 1000
-    assert target_and_yours(1.0, nan).caption.endswith("largest difference 0, and 1 of 1 not finite")
+    assert target_and_yours(1.0, nan).caption.endswith(
+        "largest difference 0, and 1 of 1 not finite"
+    )
 
 
 def test_pictures_say_what_they_show():
