@@ -182,7 +182,7 @@ def test_items_that_are_too_old_for_an_answer_are_dropped_and_counted():
         (lambda: Watchdog(0.0), "patience must be a finite number of seconds above 0"),
         (lambda: Adaptive(0.0), "objective must be a finite number of seconds above 0"),
         (lambda: Adaptive(1.0, percentile=1.0), "percentile must be a share from 0 to below 1"),
-        (lambda: Batcher(Fixed(8, 0.1), capacity=4), "capacity must be at least max_batch=8"),
+        (lambda: Batcher(Fixed(8, 0.1), capacity=4), "capacity must be at least 8, or no batch"),
     ],
 )
 def test_a_batcher_refuses_what_it_cannot_hold(make, words):
