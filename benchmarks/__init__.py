@@ -15,4 +15,8 @@ python -m benchmarks.training      training on an accelerator: what limits it
 python -m benchmarks.tuning        what `tune` finds, against the best of a grid that is all run
 python -m benchmarks.widgets       how long a widget takes to redraw after a step of a slider
 python -m benchmarks.workers       the loader with workers, against PyTorch's
+
+`measure` lets candidates take turns and prints the table, `processes` runs a function in a process
+of its own and reads what processes hold, `samples` is what is read. The other modules are parts:
+`workloads` and `starting` of `workers`, `storage_*` of `storage`, `streaming_*` of `streaming`.
 """

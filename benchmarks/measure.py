@@ -155,14 +155,16 @@ def ratios(
 
 def machine() -> dict[str, str | int | float]:
     """What the figures depend on."""
-    import torch  # here, because the processes whose memory is measured share its pages with ours
+    # Here, because the processes whose memory is measured share its pages with ours.
+    import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    from dlkit.cores import allowed_cores
+
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else -1.0
     return {
         "system": platform.platform(),
         "processor": _processor(),
-        "cores": cores or 0,
+        "cores": allowed_cores(),
         "load_before": round(load, 2),
         "python": sys.version.split()[0],
         "torch": torch.__version__,

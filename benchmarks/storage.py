@@ -34,7 +34,7 @@ from benchmarks.storage_readers import READERS
 from dlkit.storage import FORMATS, convert, open_dataset
 from dlkit.storage.throughput import bytes_on_disk
 
-PLAIN, OURS = f"{TORCH}, its library", "dlkit, vectorised"
+PLAIN, OURS = f"{TORCH}, per sample", "dlkit, vectorised"
 KINDS = {  # shape of an image, batch size, samples of the dataset, samples of a pass
     "small": ((28, 28), 256, 60_000, 2_560),
     "raw": ((224, 224, 3), 32, 1_000, 512),
@@ -101,9 +101,7 @@ def throughput(files: Files, format: str, kind: str, order: str, rounds: int) ->
     return compare(
         f"{format}, {kind} samples, {order}, batch {batch_size}",
         {
-            f"{TORCH}, per sample": one_pass(
-                torch_data.DataLoader(plain, **settings), len(indices)
-            ),
+            PLAIN: one_pass(torch_data.DataLoader(plain, **settings), len(indices)),
             OURS: one_pass(dlkit.DataLoader(stored, **settings), len(indices)),
         },
         rounds=rounds,

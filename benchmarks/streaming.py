@@ -28,16 +28,9 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Row, compare, machine, report
-from dlkit.streaming import (
-    Aligner,
-    Batcher,
-    Camera,
-    Fixed,
-    MicroBatcher,
-    Pipeline,
-    Stamped,
-    read_memory,
-)
+from benchmarks.streaming_align import align
+from benchmarks.streaming_load import load
+from dlkit.streaming import Batcher, Camera, Fixed, Pipeline, Stamped, read_memory
 
 BASELINE = "queue.Queue, one item at a time"
 OURS = "dlkit.streaming.Pipeline"
@@ -161,76 +154,6 @@ def cost(rounds: int, quick: bool) -> list[Row]:
     return rows
 
 
-# ---- load ---------------------------------------------------------------------------------------
-
-CALL, FRAME = 0.004, 0.0005  # seconds for a call of the consumer, and for each item of it
-OBJECTIVE = 0.150
-Points = list[tuple[float, float]]
-
-
-def under_load(quick: bool, first: float = 25.0, steps: int = 8) -> dict[str, Points]:
-    """Run each way of batching under a doubling load, in real time.
-
-    The consumer waits instead of computing, as for an accelerator: 222 items/s one by one, 1,778
-    in batches of 64.
-    """
-    ways: dict[str, dict[str, float | None]] = {
-        "adaptive": {"objective": OBJECTIVE, "max_batch": 64},
-        "batches of 1": {"max_batch": 1, "max_delay": 0.0},
-        "batches of 64": {"max_batch": 64, "max_delay": 10.0},
-    }
-    step = 1.0 if quick else 5.0
-    return {name: _ramp(options, first, steps, step) for name, options in ways.items()}
-
-
-def _ramp(options: dict[str, float | None], first: float, steps: int, step: float) -> Points:
-    camera = Camera(first, jitter=0.2 / (first * 2**steps))
-    seen: dict[int, list[float]] = {number: [] for number in range(steps)}
-    clock = camera.clock
-    with MicroBatcher(camera, capacity=512, policy="drop_oldest", **options) as pipeline:  # type: ignore[arg-type]
-        begin, number = clock.now(), 0
-        while number < steps:
-            batch = pipeline.get()
-            clock.sleep(CALL + FRAME * len(batch))
-            now = clock.now()
-            for arrived in batch.arrived:
-                # The first fifth of a step belongs to the change.
-                place = (arrived - begin) / step
-                if 0 <= place < steps and place % 1 > 0.2:
-                    seen[int(place)].append(now - arrived)
-            number = int((now - begin) / step)
-            if number < steps and camera.rate < first * 2**number:
-                camera.rate = first * 2**number
-    return [
-        (first * 2**number, float(np.quantile(times, 0.99)) if times else math.nan)
-        for number, times in seen.items()
-    ]
-
-
-def load(_rounds: int, quick: bool, plot: Path | None = None) -> list[Row]:
-    """Say at which share of the loads under capacity each way keeps the objective."""
-    curves = under_load(quick)
-    capacity = 64 / (CALL + FRAME * 64)
-    if plot is not None:
-        from dlkit.plots.streaming import under_load as picture
-        from dlkit.plots.style import png
-
-        plot.parent.mkdir(parents=True, exist_ok=True)
-        plot.write_bytes(png(picture(curves, OBJECTIVE, capacity)))
-    rows = []
-    for name, points in curves.items():
-        # Nine tenths of the capacity: at all of it, a queue of random arrivals has no bound.
-        served = [seconds for rate, seconds in points if rate < 0.9 * capacity]
-        share = sum(seconds <= OBJECTIVE for seconds in served) / len(served)
-        note = " ".join(f"{rate:.0f}/s:{seconds * 1e3:.0f}ms" for rate, seconds in points)
-        bar = 1.0 if name == "adaptive" else None
-        rows.append(
-            Row(f"loads under capacity with p99 under {OBJECTIVE * 1e3:.0f} ms", name, share, share,
-                share, share, bar=bar, unit="share", note=note)
-        )  # fmt: skip
-    return rows
-
-
 # ---- soak ---------------------------------------------------------------------------------------
 
 
@@ -282,70 +205,6 @@ def soak(_rounds: int, quick: bool) -> list[Row]:
 
 def _average(frame: Stamped) -> float:
     return float(frame.data.mean())
-
-
-# ---- align --------------------------------------------------------------------------------------
-
-
-def align(_rounds: int, quick: bool) -> list[Row]:
-    """Compare aligned samples with a search over each whole recording."""
-    agree = total = 0
-    for seed in range(50 if quick else 1000):
-        streams, events = _recording(seed)
-        aligner = Aligner(list(streams), 0.02, missing="none", lateness=0.02)
-        ours = {}
-        for when, name, item in events:
-            aligner.offer(name, [item], when)
-            ours.update({sample.stamp: sample.items for sample in aligner.poll(when)})
-        for name in streams:
-            aligner.end(name)
-        ours.update({sample.stamp: sample.items for sample in aligner.poll(events[-1][0])})
-        theirs = _search(events)
-        total += len(theirs.keys() | ours.keys())
-        agree += sum(ours.get(stamp) == items for stamp, items in theirs.items())
-    share = agree / total
-    return [
-        Row("samples as a brute-force search finds them", "dlkit.streaming.Aligner", share, share,
-            share, share, bar=0.999, unit="share", note=f"{total:,} samples")
-    ]  # fmt: skip
-
-
-Event = tuple[float, str, Stamped]
-
-
-def _recording(seed: int) -> tuple[dict[str, float], list[Event]]:
-    rng = np.random.default_rng(seed)
-    streams = {"camera": 30.0, "lidar": 10.0, "imu": 100.0}
-    events: list[Event] = []
-    for name, rate in streams.items():
-        stamps = np.arange(0, 2.0, 1 / rate) + rng.normal(0, 0.1 / rate, round(2 * rate))
-        stamps = stamps[rng.random(len(stamps)) >= 0.03]
-        arrived = stamps + rng.exponential(0.004, len(stamps))
-        pairs = zip(arrived.tolist(), stamps.tolist(), strict=True)
-        events += [(when, name, Stamped(stamp, number)) for number, (when, stamp) in
-                   enumerate(pairs)]  # fmt: skip
-    return streams, sorted(events, key=lambda event: event[0])
-
-
-def _search(events: list[Event]) -> dict[float, dict[str, Stamped | None]]:
-    kept: dict[str, list[Stamped]] = {}
-    latest: dict[str, float] = {}
-    for _, name, item in events:
-        if item.stamp >= latest.get(name, -math.inf) - 0.02:
-            kept.setdefault(name, []).append(item)
-        latest[name] = max(latest.get(name, -math.inf), item.stamp)
-    found = {}
-    for lead in kept["camera"]:
-        sample: dict[str, Stamped | None] = {"camera": lead}
-        for name in ("lidar", "imu"):
-            near = [
-                (abs(item.stamp - lead.stamp), item.stamp, place)
-                for place, item in enumerate(kept[name])
-                if abs(item.stamp - lead.stamp) <= 0.02
-            ]
-            sample[name] = kept[name][min(near)[2]] if near else None
-        found[lead.stamp] = sample
-    return found
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.measure import PROCESSES, THREADS, TORCH, Row, ratios, report, take_turns
 from benchmarks.processes import can_measure_memory, in_fresh_process
 
-WORKLOADS = "benchmarks.workloads"  # named, not imported: see above
+WORKLOADS, STARTING = "benchmarks.workloads", "benchmarks.starting"  # not imported: see above
 
 
 def table(rounds: int, quick: bool, folder: str) -> dict[str, Callable[[], list[Row]]]:
@@ -32,10 +32,8 @@ def table(rounds: int, quick: bool, folder: str) -> dict[str, Callable[[], list[
         folder: where the JPEG files are.
     """
 
-    def fresh(function: str, **arguments: Any) -> Callable[[], list[Row]]:
-        return partial(
-            in_fresh_process, WORKLOADS, function, rounds=rounds, quick=quick, **arguments
-        )
+    def fresh(function: str, module: str = WORKLOADS, **arguments: Any) -> Callable[[], list[Row]]:
+        return partial(in_fresh_process, module, function, rounds=rounds, quick=quick, **arguments)
 
     return {
         "cheap-32": fresh("cheap_samples", batch_size=32),
@@ -46,10 +44,10 @@ def table(rounds: int, quick: bool, folder: str) -> dict[str, Callable[[], list[
         "jpeg-memory-fork": partial(jpeg_memory, rounds, "fork", folder),
         "jpeg-memory-spawn": partial(jpeg_memory, rounds, "spawn", folder),
         "jpeg-memory-forkserver": partial(jpeg_memory, rounds, "forkserver", folder),
-        "first-batch-fork": fresh("first_batch", method="fork"),
-        "first-batch-spawn": fresh("first_batch", method="spawn"),
+        "first-batch-fork": fresh("first_batch", STARTING, method="fork"),
+        "first-batch-spawn": fresh("first_batch", STARTING, method="spawn"),
         "first-batch-forkserver": partial(first_batch_by_server, rounds),
-        "turn-over": fresh("turn_over"),
+        "turn-over": fresh("turn_over", STARTING),
         "busy": fresh("busy_samples"),
         "padded-texts": fresh("variable_lengths", kind="Texts"),
         "padded-speech": fresh("variable_lengths", kind="Speech"),
@@ -81,7 +79,7 @@ def first_batch_by_server(rounds: int) -> list[Row]:
     """Compare the time to the first batch under forkserver, when it starts and afterwards."""
     runs = take_turns(
         {
-            name: partial(in_fresh_process, WORKLOADS, "first_batch_twice", candidate=name)
+            name: partial(in_fresh_process, STARTING, "first_batch_twice", candidate=name)
             for name in (TORCH, PROCESSES)
         },
         rounds,

@@ -2,15 +2,13 @@
 
 `benchmarks.workers` calls every function here in a process of its own, which takes all workers and
 memory of a workload with it. Within one, the workers of all candidates live on from epoch to epoch
-(`persistent_workers=True`) unless starting them is what is measured; those whose turn it is not
-wait and use no CPU. Threads come last: forking a process with threads is best avoided.
+(`persistent_workers=True`), and those whose turn it is not wait and use no CPU. Threads come last:
+forking a process with threads is best avoided. What starting costs is measured in `starting`.
 """
 
 import mmap
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -34,7 +32,6 @@ from benchmarks.measure import (
     take_turns,
 )
 
-IMPORTS = "two interpreters that only import torch"
 BARE = "two processes stacking, no transport"
 SECONDS = 1.0  # of a turn
 
@@ -149,8 +146,7 @@ def jpeg_cpu(folder: str, rounds: int, quick: bool) -> list[Row]:
         return processes.cpu_seconds() - before
 
     loaders = {
-        name: make_loader(name, dataset, batch_size=32, persistent_workers=True)
-        for name in (TORCH, PROCESSES, THREADS)
+        name: make_loader(name, dataset, batch_size=32) for name in (TORCH, PROCESSES, THREADS)
     }
     for loader in loaders.values():
         cpu_of_a_pass(loader)  # starts the workers, which stay
@@ -195,115 +191,6 @@ def variable_lengths(kind: str, rounds: int, quick: bool) -> list[Row]:
         bars={PROCESSES: 1.5},
         seconds=0 if quick else SECONDS,
     )
-
-
-def first_batch(method: str, rounds: int, quick: bool) -> list[Row]:
-    """Compare the time from making a loader and its workers to the first batch."""
-    dataset = samples.Rows(16, (1, 28, 28), 640)
-    starts = 5 if method == "fork" and not quick else 1
-
-    def start(candidate: str) -> Callable[[], float]:
-        def milliseconds() -> float:
-            total = 0.0
-            for _ in range(starts):
-                began = time.perf_counter()
-                loader = make_loader(
-                    candidate,
-                    dataset,
-                    batch_size=32,
-                    persistent_workers=False,
-                    multiprocessing_context=method,
-                )
-                batches = iter(loader)
-                next(batches)
-                total += time.perf_counter() - began
-                del loader, batches
-                processes.end_of_children()
-            return 1e3 * total / starts
-
-        return milliseconds
-
-    candidates = {name: start(name) for name in (TORCH, PROCESSES)}
-    if method == "spawn":
-        candidates[IMPORTS] = _importing
-    return _milliseconds(
-        f"time to first batch, 2 workers, {method}", candidates, rounds, bars={PROCESSES: 0.8}
-    )
-
-
-def _importing() -> float:
-    """Start two interpreters that import torch and end: what spawned workers do before any work."""
-    began = time.perf_counter()
-    command = [sys.executable, "-c", "import torch, os; os._exit(0)"]
-    for process in [subprocess.Popen(command) for _ in range(2)]:
-        process.wait()
-    return 1e3 * (time.perf_counter() - began)
-
-
-def first_batch_twice(candidate: str) -> list[float]:
-    """Return the milliseconds to the first batch under forkserver: the first time, and the next.
-
-    In a process of its own, because the server is started once and serves both libraries.
-    """
-    dataset = samples.Rows(16, (1, 28, 28), 640)
-    figures = []
-    for _ in range(2):
-        began = time.perf_counter()
-        loader = make_loader(
-            candidate,
-            dataset,
-            batch_size=32,
-            persistent_workers=False,
-            multiprocessing_context="forkserver",
-        )
-        batches = iter(loader)
-        next(batches)
-        figures.append(1e3 * (time.perf_counter() - began))
-        del loader, batches
-        processes.end_of_children()
-    return figures
-
-
-def turn_over(rounds: int, quick: bool) -> list[Row]:
-    """Compare the time from the end of an epoch to the next one's first batch."""
-    dataset = samples.Rows(16, (1, 28, 28), 64)
-    epochs = 2 if quick else 50
-
-    def turn(candidate: str) -> Callable[[], float]:
-        loader = make_loader(candidate, dataset, batch_size=8)
-        for _ in loader:
-            pass
-
-        def milliseconds() -> float:
-            total = 0.0
-            for _ in range(epochs):
-                began = time.perf_counter()
-                batches = iter(loader)
-                next(batches)
-                total += time.perf_counter() - began
-                for _ in batches:
-                    pass
-            return 1e3 * total / epochs
-
-        return milliseconds
-
-    return _milliseconds(
-        "epoch turn-over with persistent_workers, 8 small batches an epoch",
-        {name: turn(name) for name in (TORCH, PROCESSES)},
-        rounds,
-        bars={PROCESSES: 0.5},
-    )
-
-
-def _milliseconds(
-    workload: str,
-    candidates: Mapping[str, Callable[[], float]],
-    rounds: int,
-    bars: Mapping[str, float],
-) -> list[Row]:
-    for figure in candidates.values():
-        figure()  # warm-up
-    return ratios(workload, take_turns(candidates, rounds), bars=bars, unit="ms", at_most=True)
 
 
 def jpeg_memory(candidate: str, method: str, folder: str) -> dict[str, float]:

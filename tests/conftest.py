@@ -2,7 +2,6 @@
 
 import gc
 import os
-from importlib import import_module
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 
@@ -14,11 +13,10 @@ settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
-# One fork server serves all tests of a process. Whichever starts it, those that start ranks are not
-# to import PyTorch and the metrics anew in every rank.
+# One fork server serves all loaders of a process, PyTorch's too. Whichever starts it, workers are
+# not to import PyTorch anew.
 if "forkserver" in get_all_start_methods():
-    needed = import_module("dlkit.ddp.launch")._NEEDED
-    get_context("forkserver").set_forkserver_preload(list(needed))
+    get_context("forkserver").set_forkserver_preload(["dlkit.workers.child"])
 
 # A file is run by one process of pytest-xdist. Those that take a minute or more come first, so that
 # none of them is begun when there is nothing else left for the other processes; then notebooks.

@@ -209,25 +209,23 @@ def test_jpegs_are_the_same_in_each_run_and_look_like_photographs_to_a_codec(tmp
 
 
 @pytest.mark.parametrize(
-    ("function", "arguments", "bars"),
+    ("module", "function", "arguments", "bars"),
     [
-        ("cheap_samples", {"batch_size": 32}, [4, 0.6]),
-        ("in_memory", {}, [3]),
-        ("busy_samples", {}, [1.0]),
-        ("variable_lengths", {"kind": "Texts"}, [1.5]),
-        ("variable_lengths", {"kind": "Speech"}, [1.5]),
-        ("first_batch", {"method": "fork"}, [0.8]),
-        ("turn_over", {}, [0.5]),
+        (workers.WORKLOADS, "cheap_samples", {"batch_size": 32}, [4, 0.6]),
+        (workers.WORKLOADS, "in_memory", {}, [3]),
+        (workers.WORKLOADS, "busy_samples", {}, [1.0]),
+        (workers.WORKLOADS, "variable_lengths", {"kind": "Texts"}, [1.5]),
+        (workers.WORKLOADS, "variable_lengths", {"kind": "Speech"}, [1.5]),
+        (workers.STARTING, "first_batch", {"method": "fork"}, [0.8]),
+        (workers.STARTING, "turn_over", {}, [0.5]),
     ],
 )
-def test_a_workload_compares_with_pytorch_and_has_a_bar(function, arguments, bars) -> None:
-    rows = processes.in_fresh_process(
-        "benchmarks.workloads", function, rounds=1, quick=True, **arguments
-    )
+def test_a_workload_compares_with_pytorch_and_has_a_bar(module, function, arguments, bars) -> None:
+    rows = processes.in_fresh_process(module, function, rounds=1, quick=True, **arguments)
     assert [row.bar for row in rows if row.candidate == measure.PROCESSES] == bars
     assert rows[0].candidate == measure.TORCH
     assert all(row.median > 0 and row.ratio > 0 for row in rows)
-    assert {row.at_most for row in rows} == {function in ("first_batch", "turn_over")}
+    assert {row.at_most for row in rows} == {module == workers.STARTING}
 
 
 @needs_proc
@@ -509,13 +507,13 @@ def test_the_streaming_benchmark_runs_and_each_part_has_a_bar(part, tmp_path, pr
 
 
 def test_a_doubling_load_and_a_mixed_one_are_run_in_real_time(monkeypatch, tmp_path) -> None:
-    from benchmarks import streaming
+    from benchmarks import streaming_load
 
-    points = streaming._ramp({"max_batch": 8, "max_delay": 0.01}, first=100, steps=2, step=0.4)
+    points = streaming_load._ramp({"max_batch": 8, "max_delay": 0.01}, first=100, steps=2, step=0.4)
     assert [load for load, _ in points] == [100, 200]
     assert all(seconds > 0 for _, seconds in points)
-    monkeypatch.setattr(streaming, "under_load", lambda quick: {"adaptive": points})
-    rows = streaming.load(1, quick=True, plot=tmp_path / "load.png")
+    monkeypatch.setattr(streaming_load, "under_load", lambda quick: {"adaptive": points})
+    rows = streaming_load.load(1, quick=True, plot=tmp_path / "load.png")
     assert [row.bar for row in rows] == [1.0]
     assert (tmp_path / "load.png").stat().st_size > 3000
 

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -212,6 +213,16 @@ def test_a_function_of_a_cell_runs_and_sees_what_is_defined_there(nothing_left, 
     assert Counter(complaints.splitlines())["[rank 1] a complaint"] == 1
 
 
+def test_of_a_line_that_is_written_over_only_the_latest_text_is_kept(capfd):
+    def draw():
+        for percent in range(101):
+            sys.stderr.write(f"\r{percent:3}%" + 10_000 * "#")
+        sys.stderr.write("\rdone\n")
+
+    ddp.launch(draw, world_size=1, timeout=120, device="cpu")
+    assert capfd.readouterr().err == "[rank 0] done\n"
+
+
 def test_each_rank_has_a_copy_of_its_own_of_the_arguments():
     def change(tensor):
         tensor.add_(ddp.current().rank + 1)
@@ -230,6 +241,18 @@ def test_an_abort_at_the_end_of_the_interpreter_does_not_spoil_a_good_run():
         return "done"
 
     assert ddp.launch(good, world_size=2, timeout=120, device="cpu") == ["done", "done"]
+
+
+def test_ranks_are_forked_from_a_server_of_their_own_that_has_what_they_need():
+    forkserver.ensure_running()  # as a loader does; this one does not know of ranks
+
+    def prepared():
+        return os.getppid(), "torchmetrics.classification" in sys.modules
+
+    (server, ready), other = ddp.launch(prepared, world_size=2, timeout=120, device="cpu")
+    assert ready
+    assert other == (server, True)
+    assert server in {child.pid for child in psutil.Process().children()}
 
 
 class NoLabelError(Exception):
@@ -361,10 +384,12 @@ def test_ranks_end_with_the_launch_that_is_interrupted_and_with_the_process_that
             assert parent.poll() is None, parent.stderr.read()
             time.sleep(0.01)
         ranks = [psutil.Process(int(name)) for name in os.listdir(folder)]
+        (server,) = {rank.parent() for rank in ranks}
         parent.send_signal(number)
         _, alive = psutil.wait_procs(ranks, timeout=60)
         assert not alive
     assert parent.communicate(timeout=60)[0] == "interrupted\n"
+    assert not psutil.wait_procs([server], timeout=60)[1]  # it ends with its process
 
 
 @pytest.mark.parametrize(
@@ -374,7 +399,9 @@ def test_ranks_end_with_the_launch_that_is_interrupted_and_with_the_process_that
         ({"world_size": 0}, ValueError, "world_size must be a positive integer, but got 0"),
         ({"world_size": True}, ValueError, "world_size"),
         ({"timeout": 0}, ValueError, "timeout must be above 0 seconds, but got 0"),
+        ({"timeout": "1"}, ValueError, "timeout must be above 0 seconds, but got '1'"),
         ({"operation_timeout": -1}, ValueError, "operation_timeout must be above 0"),
+        ({"operation_timeout": None}, ValueError, "operation_timeout must be above 0"),
         ({"device": "tpu"}, ValueError, "device must be 'auto', 'cpu' or 'cuda', but got 'tpu'"),
     ],
     ids=str,
@@ -389,7 +416,8 @@ def test_a_bad_argument_of_launch_is_named(arguments, error, words):
 # ---- without ranks, and with a wrong environment ----------------------------------------------
 
 
-def test_one_process_without_ranks_needs_nothing():
+def test_one_process_without_ranks_needs_nothing(monkeypatch):
+    monkeypatch.setenv("RANK", "")  # is as good as not set
     with ddp.process_group("cpu") as place:
         assert (place.rank, place.world_size, place.is_distributed) == (0, 1, False)
     batches = [torch.zeros(4, 1), torch.zeros(3, 1)]
@@ -502,6 +530,7 @@ def test_a_store_that_remembers_an_earlier_session_does_not_confuse_the_next():
         ({"RANK": "0"}, "WORLD_SIZE must be set where RANK is"),
         ({"WORLD_SIZE": "2"}, "RANK must be set"),
         ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK must be a whole number from 0, but is 'x'"),
+        ({"RANK": "²", "WORLD_SIZE": "2"}, "RANK must be a whole number from 0, but is '²'"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK must be from 0 to WORLD_SIZE - 1 = 1, but is 2"),
         (
             {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "1"},

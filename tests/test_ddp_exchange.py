@@ -169,7 +169,8 @@ def test_waiting_for_ranks_is_told_from_exchanging_and_what_is_hidden_costs_noth
 
 
 def test_traces_of_nothing_are_refused():
-    with pytest.raises(ValueError, match="at least one rank"):
-        ddp.time_of_ranks([])
+    for look in (ddp.time_of_ranks, ddp.spans_of_ranks):
+        with pytest.raises(ValueError, match="at least one rank"):
+            look([])
     with pytest.raises(ValueError, match="rank 0 has no step from epoch 1 on"):
         ddp.time_of_ranks([trace_of((WAIT, 0, 1))], first_epoch=1)

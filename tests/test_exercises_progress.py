@@ -11,6 +11,7 @@ import pytest
 from dlkit.lab.exercises import Progress, names
 from dlkit.lab.exercises.progress import data_folder
 from dlkit.plots.exercises import index_strips, mastery_bars, target_and_yours
+from dlkit.plots.style import png
 
 
 def test_events_come_back_in_order(tmp_path):
@@ -99,6 +100,17 @@ def test_no_test_meets_the_users_own_progress_or_that_of_another_test(run):
     assert data_folder().is_relative_to(tempfile.gettempdir())
     assert Progress().events() == []
     Progress().record("index_batches", "solved")
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_answer_that_is_no_number_is_drawn_and_told():
+    nan, inf = float("nan"), float("inf")
+    picture = target_and_yours([1.0, 2.0, inf], [nan, 4.0, inf])
+    assert picture.caption.endswith("largest difference 2, and 2 of 3 not finite")
+    assert len(png(picture)) > 1000
+    assert target_and_yours(1.0, nan).caption.endswith(
+        "largest difference 0, and 1 of 1 not finite"
+    )
 
 
 def test_pictures_say_what_they_show():

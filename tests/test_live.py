@@ -171,6 +171,18 @@ def test_in_an_overload_fresh_samples_tell_of_danger_first_and_blocking_last(dri
     assert overload(drive, "drop_oldest", capacity=1).reaction < reactions["drop_oldest"]
 
 
+def test_each_answer_tells_of_its_own_sample_though_some_are_decided_together(drive):
+    decided = list(samples_of(drive, 0.06))
+    assert len({when for when, _ in decided}) < len(decided)
+    free, planning = 0.0, 0.04
+    for when, sample in decided:
+        free = max(free, when) + planning
+        if sample.stamp >= danger() - 0.5 and time_to_collision(sample) < DANGER:
+            break
+    found = overload(drive, "block", planning, capacity=len(decided))
+    assert found.reaction == pytest.approx(free - danger())
+
+
 def test_a_planner_that_keeps_up_loses_nothing_under_any_policy(drive):
     for policy in ("block", "drop_oldest"):
         assert overload(drive, policy, planning=0.001).counts.lost == 0

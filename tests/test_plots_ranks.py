@@ -22,6 +22,11 @@ def test_a_timeline_has_a_bar_for_each_span_and_says_who_waits():
     assert len(png(figure)) > 4000
 
 
+def test_a_timeline_without_waiting_blames_nobody():
+    axes = rank_timeline([[("compute", 0.0, 0.1)], [("compute", 0.0, 0.1)]]).axes[0]
+    assert axes.get_title(loc="left") == "No rank waits"
+
+
 @pytest.mark.parametrize(
     ("spans", "words"), [([], "at least one"), ([[("sleep", 0, 1)]], "stages must be of")]
 )

@@ -38,7 +38,7 @@ def test_growth_is_what_came_after_the_first_batch():
 
 
 def test_the_decision_names_every_format_once():
-    named = [format for _, _, format in QUESTIONS[1:]] + [OTHERWISE]
+    named = [format for _, format in QUESTIONS[1:]] + [OTHERWISE]
     assert sorted([*named, "pickle"]) == sorted(FORMATS)
     texts = " ".join(text.get_text() for text in decision().axes[0].texts)
     assert all(name in texts for name in FORMATS)

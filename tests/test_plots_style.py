@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from dlkit.plots import style
+from dlkit.plots import sharding, shuffling, style
 
 
 def simulate_deuteranopia(rgb):
@@ -14,6 +14,11 @@ def simulate_deuteranopia(rgb):
     linear = np.asarray(rgb) ** 2.2
     matrix = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]])
     return np.clip(matrix @ linear, 0, 1) ** (1 / 2.2)
+
+
+@pytest.mark.parametrize("colours", [sharding.CLASSES, shuffling.CLASSES], ids=["map", "stack"])
+def test_ten_classes_have_ten_colours(colours):
+    assert len(set(colours[:10])) == 10
 
 
 @pytest.mark.parametrize("see", [np.asarray, simulate_deuteranopia], ids=["normal", "no green"])

@@ -176,12 +176,13 @@ def test_items_that_are_too_old_for_an_answer_are_dropped_and_counted():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Fixed(0, 0.1), "max_batch must be a positive integer"),
-        (lambda: Fixed(1, -0.1), "max_delay must be a finite number of seconds, 0 or more"),
-        (lambda: Fixed(1, math.nan), "max_delay must be a finite number"),
+        (lambda: Fixed(0, 0.1), "size must be a positive integer"),
+        (lambda: Fixed(1, -0.1), "delay must be a finite number of seconds, 0 or more"),
+        (lambda: Fixed(1, math.nan), "delay must be a finite number"),
+        (lambda: Watchdog(0.0), "patience must be a finite number of seconds above 0"),
         (lambda: Adaptive(0.0), "objective must be a finite number of seconds above 0"),
         (lambda: Adaptive(1.0, percentile=1.0), "percentile must be a share from 0 to below 1"),
-        (lambda: Batcher(Fixed(8, 0.1), capacity=4), "capacity must be at least max_batch=8"),
+        (lambda: Batcher(Fixed(8, 0.1), capacity=4), "capacity must be at least 8, or no batch"),
     ],
 )
 def test_a_batcher_refuses_what_it_cannot_hold(make, words):
@@ -646,6 +647,11 @@ def test_a_source_that_fails_too_often_raises_its_own_error():
     with pytest.raises(OSError, match="no camera") as caught:
         source.read(1)
     assert caught.value.__notes__ == ["the source has failed 4 times in a row"]
+
+
+def test_a_source_may_fail_for_days_and_the_wait_stays_the_longest():
+    backoff = Backoff(first=0.1, most=30.0, attempts=5_000)
+    assert [backoff.next() for _ in range(5_001)][-2:] == [30.0, None]
 
 
 def test_waits_are_shortened_by_chance_so_that_many_do_not_come_back_together():

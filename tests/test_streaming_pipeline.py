@@ -10,6 +10,7 @@ import tracemalloc
 import warnings
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from streaming_cases import WAIT, Gated, nothing_is_left_behind  # noqa: F401
@@ -64,6 +65,15 @@ def from_queue(count):
         items.put(number)
     items.put("end")
     return QueueSource(items, end="end")
+
+
+def test_a_queue_is_waited_for_as_long_as_it_is_said():
+    items = queue.Queue()
+    later = threading.Timer(0.2, items.put, ["late"])
+    later.start()
+    assert QueueSource(items).read(1, timeout=WAIT) == ["late"]
+    assert QueueSource(items).read(1, timeout=0.0) == []
+    later.join()
 
 
 def from_function(count):
@@ -126,6 +136,16 @@ def test_a_live_source_hands_over_its_first_item_before_it_waits_for_the_second(
     pipeline.stop()
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"left", b"PK\x03\x04", array_to_bytes(np.arange(9))[:-1], b"\x80\x04N."],
+    ids=["nothing", "text", "an archive", "cut short", "a pickle"],
+)
+def test_bytes_that_are_no_array_are_refused(payload):
+    with pytest.raises(ValueError, match=r"."):
+        array_from_bytes(payload)
+
+
 def test_items_really_cross_a_socket():
     arrays = [np.full((3, 4), number, dtype=np.int16) for number in range(500)]
     source = TcpSource(array_from_bytes)
@@ -186,6 +206,11 @@ def test_a_folder_of_images_and_a_film_are_streams(tmp_path):
     frames = list(FilmSource(film, mode="L", clock=clock))
     assert [round(frame.stamp, 3) for frame in frames] == [0.0, 0.1, 0.3, 0.4, 0.5]
     assert clock.now() == pytest.approx(0.5)
+    half = FilmSource(film, clock=SimulatedClock())
+    half.read(1)
+    assert [file.path for file in psutil.Process().open_files()].count(str(film)) == 1
+    half.close()
+    assert [file.path for file in psutil.Process().open_files()].count(str(film)) == 0
     film.unlink()
     frames = list(FolderSource(tmp_path, rate=10, mode="L", clock=SimulatedClock()))
     assert [frame.data[0, 0] for frame in frames] == [0, 40, 80, 120, 160]
@@ -264,9 +289,37 @@ def test_what_cannot_be_preprocessed_ends_the_stream_after_what_can_or_is_counte
         assert items == [0, 1, 2, 4, 5]
 
 
-def test_a_vectorised_function_must_return_one_result_for_each_item():
-    with pytest.raises(StreamError, match="returned 1 for"):
-        items_of(Pipeline(range(10), lambda items: items[:1], vectorised=True))
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@pytest.mark.parametrize(
+    "error", [SystemExit, asyncio.CancelledError], ids=["exits", "is cancelled"]
+)
+def test_what_is_no_ordinary_error_ends_the_stream_too(error, kind):
+    def plain(item):
+        if item == 3:
+            raise error
+        return item
+
+    async def coroutine(item):
+        return plain(item)
+
+    pipeline = Pipeline(range(6), plain if kind == "plain" else coroutine, timeout=WAIT)
+    with pytest.raises(error):
+        items_of(pipeline)
+    assert pipeline.counts().exact
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@pytest.mark.parametrize(
+    "wrong", [lambda items: items[1:], lambda items: [*items, 0]], ids=["fewer", "more"]
+)
+def test_a_vectorised_function_must_return_one_result_for_each_item(wrong, kind):
+    async def coroutine(items):
+        return wrong(items)
+
+    pipeline = Pipeline(range(10), wrong if kind == "plain" else coroutine, vectorised=True)
+    with pytest.raises(StreamError, match=r"one result for each item, but it returned \d+ for"):
+        items_of(pipeline)
+    assert pipeline.counts().exact
 
 
 # ---- faults of the source -----------------------------------------------------------------------
@@ -333,7 +386,8 @@ def test_a_source_that_stalls_is_noticed():
     pipeline.stop()
 
 
-def test_a_source_that_stalls_is_replaced_if_told_so():
+@pytest.mark.parametrize("restart", [None, Backoff()], ids=["stalls", "stalls or fails"])
+def test_a_source_that_stalls_is_replaced_if_told_so(restart):
     made, clock = [], SimulatedClock()
 
     def make():
@@ -341,7 +395,8 @@ def test_a_source_that_stalls_is_replaced_if_told_so():
         made[-1].lists.put([len(made)])
         return made[-1]
 
-    options = {"stall_after": 0.05, "on_stall": "restart", "max_delay": 0.0, "clock": clock}
+    options = {"stall_after": 0.05, "on_stall": "restart", "max_delay": 0.0, "clock": clock,
+               "restart": restart}  # fmt: skip
     pipeline = Pipeline(make, **options)
     for number in (1, 2, 3):
         assert pipeline.get(WAIT).items == [number]
@@ -582,6 +637,19 @@ def test_a_source_of_the_running_loop_is_read_by_async_for_and_refuses_to_stop_t
         return batch.items
 
     assert asyncio.run(main()) == [0, 1, 2, 3]
+
+
+def test_an_async_consumer_that_waits_long_leaves_nothing_behind():
+    async def main():
+        pipeline = Pipeline(Gated())
+        for _ in range(5):
+            with pytest.raises(StreamTimeoutError):
+                await pipeline.aget(0.01)
+        left = list(pipeline._engine.shared._sleepers)
+        await asyncio.to_thread(pipeline.stop)
+        return left
+
+    assert asyncio.run(main()) == []
 
 
 def test_an_async_consumer_may_leave_or_be_cancelled():

@@ -17,7 +17,7 @@ from torch.utils import data as torch_data
 from torchmetrics.classification import MulticlassF1Score
 
 from dlkit import DataLoader, TensorDataset
-from dlkit.trainer import Callback, EarlyStopping, NonFiniteLossError, Trainer
+from dlkit.trainer import Callback, EarlyStopping, History, NonFiniteLossError, Trainer
 
 CLASSES = 3
 
@@ -190,6 +190,13 @@ def test_predict_returns_logits_in_the_loaders_order_for_inputs_with_or_without_
         logits = trainer.predict(loader)
         assert torch.allclose(logits, expected)
         assert logits.dtype is torch.float32
+
+
+def test_the_best_epoch_passes_over_nan_and_there_is_none_where_all_is_nan():
+    history = History([{"epoch": 1, "val_loss": math.nan}, {"epoch": 2, "val_loss": 0.5}])
+    assert history.best("val_loss")["epoch"] == 2
+    with pytest.raises(ValueError, match="'val_loss' is NaN in every epoch"):
+        history[:1].best("val_loss")
 
 
 def test_history_has_one_row_per_epoch_with_all_columns():
@@ -486,6 +493,11 @@ OTHER = nn.Linear(2, 2)
         ({"autocast": "fp16", "device": "cpu"}, ValueError, "fp16.*CUDA.*bf16"),
         ({"metrics": {"f1": "macro"}}, TypeError, r"metrics\['f1'\].*torchmetrics"),
         ({"metrics": [1]}, TypeError, "must map names"),
+        ({"loss_fn": "mse"}, TypeError, "loss_fn must be a function, but got 'mse'"),
+        ({"loss_fn": nn.MSELoss}, TypeError, r"the class MSELoss: write MSELoss\(\)"),
+        ({"augment": 0.5}, TypeError, "augment must be a function, but got 0.5"),
+        ({"callbacks": [EarlyStopping]}, TypeError, "callbacks must hold objects.*EarlyStopping"),
+        ({"callbacks": EarlyStopping()}, TypeError, "callbacks must be a list of callbacks"),
         ({"checkpoint_every": 5}, ValueError, "checkpoint_every needs checkpoint="),
         ({"checkpoint_every": 0, "checkpoint": "a.pt"}, ValueError, "checkpoint_every.*0"),
     ],

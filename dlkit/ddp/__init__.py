@@ -10,8 +10,9 @@ Read in this order:
     reductions   exact sums, means and gathers        uneven     ranks with fewer batches
     same_data    do all ranks hold the same data?     seeds      random numbers by rank
     launch       ranks from a notebook cell           output     printing once
-    rank, child  a rank from outside, and inside     errors     what goes wrong, by rank
-    scaling      how many ranks pay                  exchange   when gradients travel, in a trace
+    rank, child  a rank from outside, and inside     server     what ranks are forked from
+    errors       what goes wrong, by rank            scaling    how many ranks pay
+    exchange     when gradients travel, in a trace
 
 Everything works the same in one process without ranks, so one program serves both.
 """

@@ -61,7 +61,7 @@ class Active:
     """The process group that is open, and where its ranks have met."""
 
     context: Context
-    meeting: Meeting | None
+    meeting: Meeting
 
 
 def current() -> Context:
@@ -73,7 +73,7 @@ def current() -> Context:
     """
     if active:
         return active[0].context
-    if distributed.is_available() and distributed.is_initialized():  # by somebody else's code
+    if distributed.is_initialized():  # by somebody else's code
         place = from_environment(os.environ)
         return Context(
             distributed.get_rank(),
@@ -115,7 +115,7 @@ def from_environment(
             raise ValueError(f"{name} must be set where {' and '.join(given)} is")
     numbers: dict[str, int] = {}
     for name, text in given.items():
-        if not text.isdigit():
+        if not text.isdecimal():
             raise ValueError(f"{name} must be a whole number from 0, but is {text!r}")
         numbers[name] = int(text)
     rank, world_size = numbers["RANK"], numbers["WORLD_SIZE"]
@@ -156,7 +156,7 @@ def choose_device(
         found = torch.accelerator.current_accelerator(check_available=True)
         return found or torch.device("cpu")
     wanted = torch.device("cuda" if automatic else str(device))
-    index: int | None = wanted.index  # None if the device was given without
+    index: int | None = wanted.index  # None if the device was given without one
     if wanted.type != "cuda" or index is not None:
         return wanted
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -140,9 +140,7 @@ def time_of_ranks(traces: "Sequence[Trace]", *, first_epoch: int = 0) -> list[Ra
         >>> alone.exchange, alone.ranks
         (0.0, 0.0)
     """
-    ranks = [_Steps(trace, first_epoch) for trace in traces]
-    if not ranks:
-        raise ValueError("traces must hold the trace of at least one rank, got none")
+    ranks = _steps_of(traces, first_epoch)
     latest = _latest(ranks)
     found = []
     for rank in ranks:
@@ -169,8 +167,16 @@ def spans_of_ranks(
 
     Raises:
         ValueError: if there is no trace, or one has no step of that epoch.
+
+    Example:
+        >>> from dlkit import DataLoader
+        >>> loader = DataLoader(range(8), batch_size=4, trace=True)
+        >>> batches = list(loader)
+        >>> [alone] = spans_of_ranks([loader.trace])
+        >>> {what for what, _, _ in alone} <= {"compute", "wait"}
+        True
     """
-    ranks = [_Steps(trace, epoch, epoch + 1, steps) for trace in traces]
+    ranks = _steps_of(traces, epoch, epoch + 1, steps)
     latest = _latest(ranks)
     rows = []
     for rank in ranks:
@@ -190,9 +196,7 @@ def spans_of_ranks(
 class _Steps:
     """The spans of one rank that matter here, of some passes."""
 
-    def __init__(
-        self, trace: "Trace", first: int, last: int | None = None, steps: int | None = None
-    ) -> None:
+    def __init__(self, trace: "Trace", first: int, last: int | None, steps: int | None) -> None:
         records = trace.records()
         records = records[records["epoch"] >= first]
         if last is not None:
@@ -229,6 +233,14 @@ class _Steps:
                 begun, until = max(now, start), min(end, sent)
                 self.hidden += max(0, until - begun)
                 now = max(now, until)
+
+
+def _steps_of(
+    traces: "Sequence[Trace]", first: int, last: int | None = None, steps: int | None = None
+) -> list[_Steps]:
+    if not traces:
+        raise ValueError("traces must hold the trace of at least one rank, got none")
+    return [_Steps(trace, first, last, steps) for trace in traces]
 
 
 def _latest(ranks: Sequence[_Steps]) -> dict[tuple[int, int], int]:

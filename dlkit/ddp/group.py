@@ -20,11 +20,25 @@ from typing import Any
 import torch
 from torch import distributed
 
+from dlkit.checks import is_real
 from dlkit.ddp.context import Active, Context, active, from_environment
 from dlkit.ddp.errors import MissingRankError, is_consequence
 from dlkit.ddp.meeting import meet
 
 _PATIENCE = 5.0  # seconds to wait for those who live to say so, after something has failed
+
+
+def check_seconds(name: str, value: Any) -> None:
+    """Raise `ValueError` unless `value` is a number above 0.
+
+    Example:
+        >>> check_seconds("timeout", 0)
+        Traceback (most recent call last):
+        ...
+        ValueError: timeout must be above 0 seconds, but got 0
+    """
+    if not is_real(value) or not value > 0:
+        raise ValueError(f"{name} must be above 0 seconds, but got {value!r}")
 
 
 @contextmanager
@@ -52,13 +66,12 @@ def process_group(
         ...     context.rank, context.world_size, context.is_distributed
         (0, 1, False)
     """
-    if not timeout > 0:
-        raise ValueError(f"timeout must be above 0 seconds, but got {timeout!r}")
+    check_seconds("timeout", timeout)
     if active:
         yield active[0].context
         return
     place = from_environment(os.environ, device)
-    if "RANK" not in os.environ:
+    if not os.environ.get("RANK"):
         yield place
         return
     met = meet(place.rank, place.world_size, os.environ, timeout)
@@ -138,9 +151,8 @@ def barrier(timeout: float = 600.0) -> None:
     Example:
         >>> barrier(timeout=1.0)
     """
-    if not timeout > 0:
-        raise ValueError(f"timeout must be above 0 seconds, but got {timeout!r}")
-    if active and active[0].meeting is not None:
+    check_seconds("timeout", timeout)
+    if active:
         active[0].meeting.barrier(timeout)
-    elif distributed.is_available() and distributed.is_initialized():
+    elif distributed.is_initialized():
         distributed.barrier()  # of a process group that somebody else has opened

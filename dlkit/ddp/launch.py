@@ -4,10 +4,10 @@
         |-- rank 0: train(data) --> result, or exception, or death
         `-- rank 1: train(data) --> result, or exception, or death
 
-The ranks are processes of this machine, started anew by a fork server or spawned, never forked:
-this process may have run threads. They meet at a store that this process holds, on a port that the
-system chose. When one fails the others are ended, and when this process is interrupted or dies all
-of them are.
+The ranks are processes of this machine, started by a fork server of their own or spawned, never
+forked from this process, which may have run threads. They meet at a store that this process holds,
+on a port that the system chose. When one fails the others are ended, and when this process is
+interrupted or dies all of them are.
 """
 
 import math
@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from multiprocessing import forkserver, get_all_start_methods, get_context
+from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -27,15 +27,13 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # not mark
 from dlkit.checks import check_positive_int
 from dlkit.ddp import child
 from dlkit.ddp.errors import MissingRankError, RankDiedError, RankTimeoutError, named
+from dlkit.ddp.group import check_seconds
 from dlkit.ddp.rank import Rank
 
-_LOOK_ROUND = 1.0  # seconds after which processes are looked at, even if nothing was heard of them
+_LOOK = 0.05  # seconds after which it is asked whether time is up, even if nothing was heard
 _PATIENCE = 5.0  # seconds to wait for the error that has caused another one
 _GRACE = 0.2  # seconds to wait for errors that happened at the same time
 _STACK = 5.0  # seconds to wait for a rank to write where it is
-# What a rank imports when it trains: the metrics, which take longer than PyTorch, and what the
-# first optimizer asks for.
-_NEEDED = ("dlkit.workers.child", "dlkit.ddp.child", "torchmetrics.classification", "torch._dynamo")
 
 
 def launch(
@@ -50,7 +48,7 @@ def launch(
 
     In a rank, `dlkit.ddp.current()` tells which one it is, and the process group is open. What
     ranks print is printed here, each line with its rank. In a script, call it under
-    `if __name__ == "__main__":`, as everything that starts processes.
+    `if __name__ == "__main__":`, like everything that starts processes.
 
     Args:
         function: may be defined in a notebook cell, and refer to what is defined there.
@@ -79,9 +77,9 @@ def launch(
     if not callable(function):
         raise TypeError(f"function must be callable, but got {function!r}")
     check_positive_int("world_size", world_size)
-    for name, value in (("timeout", timeout), ("operation_timeout", operation_timeout)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be above 0 seconds, but got {value!r}")
+    if timeout is not None:
+        check_seconds("timeout", timeout)
+    check_seconds("operation_timeout", operation_timeout)
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', but got {device!r}")
     deadline = time.monotonic() + (math.inf if timeout is None else timeout)
@@ -97,9 +95,7 @@ def launch(
         device,
         operation_timeout,
     )
-    methods = get_all_start_methods()
-    context: Any = get_context("forkserver" if "forkserver" in methods else "spawn")
-    _preload(context)
+    context = _context()
     ranks: list[Rank] = []
     try:
         for number in range(world_size):
@@ -111,11 +107,13 @@ def launch(
         del store
 
 
-def _preload(context: Any) -> None:
-    """Let a fork server that is not running yet import once what every rank needs."""
-    server: Any = forkserver._forkserver
-    if context.get_start_method() == "forkserver" and server._forkserver_pid is None:
-        context.set_forkserver_preload(list(dict.fromkeys([*server._preload_modules, *_NEEDED])))
+def _context() -> Any:
+    """How ranks are started on this system."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    from dlkit.ddp.server import RankContext
+
+    return RankContext()
 
 
 def _environment(world_size: int, port: int) -> dict[str, str]:
@@ -140,7 +138,7 @@ def _attend(ranks: list[Rank], deadline: float, timeout: float | None) -> None:
     """Wait until all ranks have returned; raise what the first failure was."""
     first_failure: float | None = None
     while not all(rank.has_returned for rank in ranks):
-        _listen(ranks, min(deadline, time.monotonic() + _LOOK_ROUND))
+        _listen(ranks, deadline)
         now = time.monotonic()
         failed = [rank for rank in ranks if rank.has_failed]
         if failed:
@@ -155,10 +153,10 @@ def _attend(ranks: list[Rank], deadline: float, timeout: float | None) -> None:
 
 
 def _listen(ranks: list[Rank], until: float) -> None:
-    """Take in what ranks say until one has said something, or the time is over."""
+    """Wait a little, and not beyond a moment, for ranks to say something; take in what they say."""
     sources = {source: rank for rank in ranks for source in rank.sources()}
     left = until - time.monotonic()
-    for source in wait(list(sources), max(0.0, min(left, 0.05 if left < _LOOK_ROUND else left))):
+    for source in wait(list(sources), max(0.0, min(left, _LOOK))):
         sources[source].hear(source)
 
 

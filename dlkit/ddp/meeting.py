@@ -259,7 +259,7 @@ def _address(environ: Mapping[str, str]) -> tuple[str, int]:
             "torchrun or dlkit.ddp.launch"
         )
     host, port = environ["MASTER_ADDR"], environ["MASTER_PORT"]
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not port.isdecimal() or not 0 < int(port) < 65536:
         raise RendezvousError(f"MASTER_PORT must be a number from 1 to 65535, but is {port!r}")
     return host, int(port)
 

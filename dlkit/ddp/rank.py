@@ -186,12 +186,18 @@ class Rank:
 
     def _say(self, stream: int, data: bytes) -> None:
         """Print whole lines, each with the rank in front."""
-        *lines, self._partial[stream] = (self._partial[stream] + data).split(b"\n")
+        *lines, partial = (self._partial[stream] + data).split(b"\n")
+        self._partial[stream] = _latest(partial)
         for line in lines:
-            text = line.decode(errors="replace")
+            text = _latest(line).decode(errors="replace")
             if stream == 2:
                 self._errors.append(text)
                 if self._stack is not None:
                     self._stack.append(text)
                     continue
             print(f"[rank {self.number}] {text}", file=sys.stderr if stream == 2 else sys.stdout)
+
+
+def _latest(line: bytes) -> bytes:
+    """What a terminal would show of a line that is written over, as a progress bar is."""
+    return line[line.rfind(b"\r", 0, -1) + 1 :]

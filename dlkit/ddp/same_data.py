@@ -48,7 +48,7 @@ def check_same_data(dataset: Any, name: str = "dataset") -> str:
         return own
     found = gather((own, steady, _length(dataset), type(dataset).__name__))
     if not all(steady for _, steady, _, _ in found):
-        # Somewhere samples come out otherwise each time: then only kind and length can be compared.
+        # Somewhere samples differ from reading to reading: only kind and length can be compared.
         found = [("-", False, length, kind) for _, _, length, kind in found]
     if len(set(found)) == 1:
         return own
@@ -120,11 +120,10 @@ def _feed(state: Any, dataset: Any) -> bool:
     if isinstance(dataset, TransformDataset):
         return _feed(state, dataset.dataset)  # what is done to a sample may be random
     length = _length(dataset)
-    if length is None or isinstance(dataset, torch_data.IterableDataset):
-        return True  # a stream cannot be read without using it up
+    if not length or isinstance(dataset, torch_data.IterableDataset):
+        return True  # nothing to read, or a stream that reading would use up
     for index in sorted({round(place) for place in np.linspace(0, length - 1, _PROBES)}):
-        if length:
-            state.update(_bytes(dataset[index]))
+        state.update(_bytes(dataset[index]))
     return False
 
 

@@ -36,7 +36,7 @@ def seed_of_rank(seed: int, rank: int) -> int:
 
 
 def seed_ranks(seed: int) -> int:
-    """Seed Python's, NumPy's and torch's global generators, on each rank otherwise.
+    """Seed Python's, NumPy's and torch's global generators, differently on each rank.
 
     Returns:
         The seed of this rank.

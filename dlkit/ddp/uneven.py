@@ -127,10 +127,10 @@ class Lockstep:
 
 
 def count_samples(batch: Any) -> int:
-    """Return the samples in a batch: the length of the first tensor in it.
+    """Return the samples in a batch: the length of the first tensor in it, else its own.
 
     Raises:
-        TypeError: if there is none.
+        TypeError: if it has neither.
 
     Example:
         >>> count_samples({"image": torch.zeros(4, 2), "name": "a"})

@@ -152,13 +152,12 @@ def overload(
     decided = list(samples_of(drive, 0.06))
     batcher = Batcher(Fixed(1, 0.0), capacity, policy, seed=seed)
     run = simulate([when for when, _ in decided], batcher, lambda _: planning)
-    sample_at = dict(decided)  # no two are decided at the same moment
     begins = danger()
     seen = [
         answered
-        for arrived, answered in zip(run.arrived.tolist(), run.answered.tolist(), strict=True)
-        if sample_at[arrived].stamp >= begins - 0.5
-        and time_to_collision(sample_at[arrived]) < DANGER
+        for number, answered in zip(run.numbers.tolist(), run.answered.tolist(), strict=True)
+        if (sample := decided[number][1]).stamp >= begins - 0.5
+        and time_to_collision(sample) < DANGER
     ]
     return Overload(
         policy,

@@ -121,7 +121,7 @@ def alignment(drive: Drive, samples: Sequence[Sample], start: float, end: float)
         for name in sensors
     }
     counts = ", ".join(f"{len(stamps)} of the {name}" for name, stamps in inside.items())
-    lead, caption = inside["camera"], f"items by their own clocks: {counts}; {len(shown)} samples"
+    caption = f"items by their own clocks: {counts}; {len(shown)} samples"
     figure = new_figure(9, 2.4, caption=caption)
     axes = tidy(figure.add_subplot(), xlabel="time stamp, s")
     offsets = drive.offsets()
@@ -135,18 +135,18 @@ def alignment(drive: Drive, samples: Sequence[Sample], start: float, end: float)
                 begin = sample.stamp + offsets["camera"]
                 axes.plot([begin, item.stamp + offsets[name]], [0, row], color=MUTED, linewidth=0.7,
                           alpha=0.8, zorder=0)  # fmt: skip
-    alone = sorted(set(lead) - {sample.stamp + offsets["camera"] for sample in shown})
-    near = [
+    alone = [
         stamp
-        for stamp in alone
-        if all(abs(stamp - offsets["camera"] - s.stamp) > 1e-6 for s in shown)
+        for stamp in inside["camera"]
+        # Not by equality: taking the offset off and adding it again may change the last bit.
+        if all(abs(stamp - offsets["camera"] - sample.stamp) > 1e-6 for sample in shown)
     ]
-    axes.plot(near, [0] * len(near), "x", color=ALERT, markersize=7, label="in no sample")
+    axes.plot(alone, [0] * len(alone), "x", color=ALERT, markersize=7, label="in no sample")
     axes.set_yticks(range(len(sensors)), sensors)
     axes.set_ylim(len(sensors) - 0.6, -0.6)
     axes.set_xlim(start, end)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
-    if near:
+    if alone:
         axes.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1))
     return figure
 

@@ -75,10 +75,15 @@ def target_and_yours(expected: Any, got: Any) -> Picture:
     shapes = {name: "no array" if a is None else str(a.shape) for name, a in panels.items()}
     target, yours = panels["target"], panels["yours"]
     caption = f"target of shape {shapes['target']}, yours of shape {shapes['yours']}"
-    difference = None
+    difference, widest = None, 0.0
     if target is not None and yours is not None and target.shape == yours.shape and target.size:
-        difference = yours - target
-        caption += f", largest difference {np.nanmax(np.abs(difference)):.3g}"
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            difference = np.asarray(yours - target)
+        known = np.isfinite(difference)
+        widest = float(np.abs(difference[known]).max(initial=0.0))
+        caption += f", largest difference {widest:.3g}"
+        if not known.all():
+            caption += f", and {int((~known).sum())} of {known.size} not finite"
     figure = new_figure(9.0, 2.6, caption=caption)
     finite = [a[np.isfinite(a)] for a in panels.values() if a is not None]
     scale = np.concatenate([f for f in finite if f.size] or [np.zeros(1)])
@@ -86,7 +91,6 @@ def target_and_yours(expected: Any, got: Any) -> Picture:
     for number, (name, values) in enumerate(panels.items()):
         axes = figure.add_subplot(1, 3, number + 1)
         _panel(axes, values, f"{name} {shapes[name]}", "cividis", low, high)
-    widest = 0.0 if difference is None else float(np.nanmax(np.abs(difference)))
     axes = figure.add_subplot(1, 3, 3)
     title = "yours - target" if difference is not None else "no difference: shapes differ"
     _panel(axes, difference, title, "RdBu_r", -widest or -1.0, widest or 1.0)

@@ -114,7 +114,7 @@ def timeline(records: Any, seconds: float | None = None) -> Picture:
 
 
 def _window(records: Any, seconds: float | None) -> tuple[int, int]:
-    """Return when the drawing begins and ends: the last batches, or the last seconds."""
+    """Return when the drawing begins and ends: a pass's first batches, or the last seconds."""
     first, end = int(records["start"].min()), int(records["end"].max())
     waits = records[(records["worker"] == LOOP) & (records["stage"] == STAGES.index("wait"))]
     if seconds is not None:

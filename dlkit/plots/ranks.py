@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from dlkit.plots.style import INK, MUTED, STAGE_COLOURS, Picture, colour, new_figure, tidy
 
 Span = tuple[str, float, float]
-STAGES = {
+_SHADES = {
     "compute": STAGE_COLOURS["compute"],
     "wait": STAGE_COLOURS["wait"],
     "exchange": STAGE_COLOURS["transfer"],
@@ -35,9 +35,9 @@ def rank_timeline(spans: Sequence[Sequence[Span]]) -> Picture:
     """
     if not spans or not any(spans):
         raise ValueError("spans must hold at least one span, got none")
-    unknown = {stage for row in spans for stage, _, _ in row} - set(STAGES)
+    unknown = {stage for row in spans for stage, _, _ in row} - set(_SHADES)
     if unknown:
-        raise ValueError(f"stages must be of {', '.join(STAGES)}, got {sorted(unknown)}")
+        raise ValueError(f"stages must be of {', '.join(_SHADES)}, got {sorted(unknown)}")
     start = min(span[1] for row in spans for span in row)
     end = max(span[2] for row in spans for span in row)
     shares = [sum(b - a for stage, a, b in row if stage == "wait") / (end - start) for row in spans]
@@ -48,7 +48,7 @@ def rank_timeline(spans: Sequence[Sequence[Span]]) -> Picture:
     figure = new_figure(9, 1.2 + 0.45 * len(spans), caption=caption)
     axes = tidy(figure.add_subplot(), xlabel="milliseconds")
     for number, row in enumerate(spans):
-        for stage, tint in STAGES.items():
+        for stage, tint in _SHADES.items():
             bars = [(1e3 * (a - start), 1e3 * (b - a)) for s, a, b in row if s == stage]
             axes.broken_barh(bars, (number - 0.3, 0.6), facecolors=tint, edgecolors="white", lw=0.6)
     axes.set_ylim(len(spans) - 0.5, -0.5)
@@ -56,8 +56,9 @@ def rank_timeline(spans: Sequence[Sequence[Span]]) -> Picture:
     axes.set_yticks(range(len(spans)), [f"rank {number}" for number in range(len(spans))])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     slow = min(range(len(spans)), key=lambda number: shares[number])
-    axes.set_title(f"Everybody waits for rank {slow}", loc="left", fontsize=11, color=INK)
-    handles = [Patch(color=tint, label=stage) for stage, tint in STAGES.items()]
+    finding = f"Everybody waits for rank {slow}" if any(shares) else "No rank waits"
+    axes.set_title(finding, loc="left", fontsize=11, color=INK)
+    handles = [Patch(color=tint, label=stage) for stage, tint in _SHADES.items()]
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
 

@@ -18,6 +18,7 @@ from dlkit.plots.style import (
     ALERT,
     FAINT,
     INK,
+    LIGHT,
     PALETTE,
     Picture,
     colour,
@@ -33,7 +34,7 @@ WIDTH, LEFT, RIGHT, ROW, ABOVE, BELOW = 9.0, 0.95, 0.15, 0.34, 0.32, 0.5  # inch
 LEGEND = 0.34  # inches
 GAP = 0.5  # between steps, in cells
 # Without vermilion, which marks what is wrong: a class must not look like a mistake.
-CLASSES = (*(shade for shade in PALETTE if shade != ALERT), "#8FB8D8", "#F2CE85", "#8FCDB9")
+CLASSES = (*(shade for shade in PALETTE if shade != ALERT), *LIGHT)
 
 
 def sharding_map(

@@ -9,11 +9,9 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from dlkit.mixing import mixing
-from dlkit.plots.style import INK, MUTED, PALETTE, Picture, colour, new_figure, tidy
+from dlkit.plots.style import INK, LIGHT, MUTED, PALETTE, Picture, colour, new_figure, tidy
 
-# Ten classes need more than seven colours: the palette again, lighter, is still told apart
-# because neighbours in a stack never share a hue.
-CLASS_COLOURS = (*PALETTE, "#8FB8D8", "#F2CE85", "#8FCDB9")
+CLASSES = (*PALETTE, *LIGHT)  # a colour for each
 
 
 def displacements(orders: Mapping[str, Sequence[int]]) -> Picture:
@@ -84,7 +82,7 @@ def batch_classes(shares: Mapping[str, NDArray[np.float64]], names: Sequence[str
         floor = np.zeros(len(table))
         edge = {"edgecolor": "white", "linewidth": 0.6}
         for number, name in enumerate(names):
-            shade = CLASS_COLOURS[number % len(CLASS_COLOURS)]
+            shade = CLASSES[number % len(CLASSES)]
             axes.bar(
                 range(len(table)), table[:, number], 1.0, floor, color=shade, label=name, **edge
             )

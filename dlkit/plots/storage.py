@@ -168,14 +168,14 @@ def growth(megabytes: Mapping[str, Sequence[float]], *, batch_size: int) -> Pict
     return figure
 
 
-# Question, answers: what leads to a format, in the order in which to ask.
-QUESTIONS: tuple[tuple[str, str, str], ...] = (
-    ("Do samples fit into memory, once for all workers?", "yes", "TensorDataset\nor MemoryCache"),
-    ("Read as a stream of shards, over a network?", "yes", "tar"),
-    ("Must TensorFlow read it too?", "yes", "tfrecord"),
-    ("Must it be small, and is it read in order?", "yes", "parquet"),
-    ("Do other programs want to read arrays?", "yes", "hdf5"),
-    ("Text, bytes, or several columns?", "yes", "arrow"),
+# What to ask, in this order, and the format that the first yes leads to.
+QUESTIONS: tuple[tuple[str, str], ...] = (
+    ("Do samples fit into memory, once for all workers?", "TensorDataset\nor MemoryCache"),
+    ("Read as a stream of shards, over a network?", "tar"),
+    ("Must TensorFlow read it too?", "tfrecord"),
+    ("Must it be small, and is it read in order?", "parquet"),
+    ("Do other programs want to read arrays?", "hdf5"),
+    ("Text, bytes, or several columns?", "arrow"),
 )
 OTHERWISE = "memmap"
 
@@ -189,7 +189,7 @@ def decision() -> Picture:
     >>> decision().caption.startswith("6 questions, the first yes decides: ")
     True
     """
-    answers = [f"{question} {format}" for question, _, format in QUESTIONS]
+    answers = [f"{question} {format}" for question, format in QUESTIONS]
     caption = (
         f"{len(QUESTIONS)} questions, the first yes decides: {'; '.join(answers)}; "
         f"otherwise {OTHERWISE}; pickle only for files of your own"
@@ -200,9 +200,9 @@ def decision() -> Picture:
     axes.set_axis_off()
     axes.set_xlim(0, 10)
     axes.set_ylim(rows - 0.45, -0.55)
-    for row, (question, answer, format) in enumerate(QUESTIONS):
+    for row, (question, format) in enumerate(QUESTIONS):
         _box(axes, 0.1, row, 6.0, question, "#F2F2F2", INK)
-        _arrow(axes, (6.15, row), (7.15, row), answer)
+        _arrow(axes, (6.15, row), (7.15, row), "yes")
         _box(axes, 7.2, row, 2.6, format, PALETTE[0], readable_on(PALETTE[0]))
         _arrow(axes, (3.1, row + 0.32), (3.1, row + 0.68), "no" if row == 0 else "")
     _box(axes, 1.8, rows - 1, 2.6, OTHERWISE, PALETTE[0], readable_on(PALETTE[0]))

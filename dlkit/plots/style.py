@@ -34,6 +34,8 @@ PALETTE: tuple[str, ...] = (
     "#D55E00",  # vermilion
     "#F0E442",  # yellow
 )
+# Lighter ones of some of these, for ten classes: neighbours among them never share a hue.
+LIGHT: tuple[str, ...] = ("#8FB8D8", "#F2CE85", "#8FCDB9", "#E8C4DA")
 STAGES: tuple[str, ...] = ("sample", "fetch", "collate", "transfer", "wait", "compute")
 STAGE_COLOURS: dict[str, str] = dict(
     zip(STAGES, ("#CC79A7", "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73"), strict=True)

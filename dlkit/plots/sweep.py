@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from dlkit.plots.prediction import MARKERS
-from dlkit.plots.style import INK, MUTED, Picture, colour, new_figure, readable_on, tidy
+from dlkit.plots.style import ALERT, INK, MUTED, Picture, colour, new_figure, readable_on, tidy
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -100,7 +101,8 @@ def heat_map(rows: Rows, across: str, down: str) -> Picture:
         ink = MUTED if missing else readable_on(palette(value / top if top else 0.0))  # type: ignore[arg-type]
         axes.text(column, line, text, ha="center", va="center", color=ink, fontsize=10)
     best = np.unravel_index(int(np.nanargmax(values)), values.shape)
-    axes.add_patch(_frame(int(best[1]), int(best[0])))
+    corner = (int(best[1]) - 0.5, int(best[0]) - 0.5)
+    axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=ALERT, linewidth=3))
     axes.set_xticks(range(len(columns)), [str(value) for value in columns])
     axes.set_yticks(range(len(lines_)), [str(value) for value in lines_])
     axes.tick_params(length=0)
@@ -108,12 +110,6 @@ def heat_map(rows: Rows, across: str, down: str) -> Picture:
     title = f"samples/s, best at {_best(measured, [down, across])}"
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     return figure
-
-
-def _frame(column: int, line: int) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((column - 0.5, line - 0.5), 1, 1, fill=False, edgecolor="#D55E00", linewidth=3)
 
 
 def _measured(rows: Rows) -> list[Mapping[str, Any]]:

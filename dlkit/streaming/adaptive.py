@@ -51,8 +51,8 @@ class Fixed:
     """
 
     def __init__(self, size: int, delay: float) -> None:
-        check_positive_int("max_batch", size)
-        check_not_negative("max_delay", delay)
+        check_positive_int("size", size)
+        check_not_negative("delay", delay)
         self.size, self.delay = size, delay
 
     def served(self, items: int, seconds: float) -> None:
@@ -126,7 +126,7 @@ class Adaptive:
         self._plan()
 
     def expected(self, items: int) -> float:
-        """Return how many seconds a batch of so many items takes, told rather too high."""
+        """Return how many seconds a batch of so many items takes, estimated on the high side."""
         power = max(items - 1, 0).bit_length()
         if not self._mean:
             return math.inf

@@ -83,7 +83,7 @@ class Batcher:
         capacity = 4 * largest if capacity is None else capacity
         if isinstance(sizing, Fixed) and isinstance(capacity, int) and 0 < capacity < sizing.size:
             raise ValueError(
-                f"capacity must be at least max_batch={sizing.size}, because no batch could ever "
+                f"capacity must be at least {sizing.size}, or no batch of so many items could ever "
                 f"be full, but got {capacity!r}"
             )
         self.buffer = Buffer(capacity, policy, max_age, seed)

@@ -21,8 +21,8 @@ from dlkit.workers.info import get_worker_info
 class StreamDataset(torch_data.IterableDataset[Any]):
     """The items of a stream, so many in an epoch.
 
-    It is for no worker, or for one: a second would read a second stream. Preprocessing runs in
-    threads of the stream itself.
+    A loader may read it without workers, or with one: a second would read a second stream.
+    Preprocessing runs in threads of the stream itself.
 
     Args:
         source: anything that `as_source` takes.

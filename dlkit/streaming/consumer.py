@@ -91,12 +91,16 @@ class Consumer:
                 batch, wait = engine.step(now)
                 if batch is not None:
                     break
+                if limit is not None and now >= limit:
+                    raise _too_late(timeout)
                 announced = engine.shared.sleeper()
-            if limit is not None and now >= limit:
-                raise _too_late(timeout)
             wait = wait if limit is None else min(wait, limit - now)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(announced.wait(), wait)
+            try:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(announced.wait(), wait)
+            finally:
+                with engine.lock:
+                    engine.shared.forget(announced)
         return self._hand_over(batch)
 
     def _hand_over(self, batch: Batch) -> Batch:

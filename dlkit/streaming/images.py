@@ -6,7 +6,7 @@
 Frames are read when they are due, so a film of hours takes the memory of one frame.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class FolderSource(TimedSource):
     """The images of a folder at a steady rate.
 
     Args:
-        folder: where they lie; files that are no images by their suffix are passed over.
+        folder: where they lie; files whose suffix is not that of an image are passed over.
         rate: frames/s.
         mode: Pillow's name of the pixels' form: `"RGB"` gives `[height, width, 3]`, `"L"`
             `[height, width]`.
@@ -109,8 +109,14 @@ class FilmSource(TimedSource):
         frame = next(self._frames, None)
         return None if frame is None else (frame.stamp / self._speed, frame)
 
+    def close(self) -> None:
+        """End the stream, and close the file."""
+        super().close()
+        with self._lock:  # a reader may be inside a frame
+            self._frames.close()
 
-def _by_pillow(path: Path, rate: float, mode: str) -> Iterator[Stamped]:
+
+def _by_pillow(path: Path, rate: float, mode: str) -> Generator[Stamped, None, None]:
     from PIL import Image, ImageSequence
 
     seen = 0.0
@@ -122,7 +128,7 @@ def _by_pillow(path: Path, rate: float, mode: str) -> Iterator[Stamped]:
             seen += duration / 1000.0
 
 
-def _by_pyav(path: Path, mode: str) -> Iterator[Stamped]:
+def _by_pyav(path: Path, mode: str) -> Generator[Stamped, None, None]:
     try:
         import av
     except ModuleNotFoundError as error:
@@ -131,7 +137,7 @@ def _by_pyav(path: Path, mode: str) -> Iterator[Stamped]:
         ) from error
     names = {"RGB": "rgb24", "L": "gray"}
 
-    def frames() -> Iterator[Stamped]:
+    def frames() -> Generator[Stamped, None, None]:
         with av.open(str(path)) as film:
             for frame in film.decode(video=0):
                 yield Stamped(float(frame.time), frame.to_ndarray(format=names.get(mode, mode)))

@@ -1,7 +1,7 @@
 """Percentiles of any number of times in memory that does not grow.
 
 Times fall into bins that each are 4 % wider than the one before, from a microsecond to three hours;
-a percentile is the upper edge of its bin, so it is never told too low and at most 4 % too high.
+a percentile is the upper edge of its bin, so it is never too low and at most 4 % too high.
 The idea is that of Gil Tene's HdrHistogram. A second pair of bins holds only the recent past.
 """
 

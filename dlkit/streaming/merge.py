@@ -199,17 +199,9 @@ def merge(
         >>> sorted(merge({"left": [1, 2], "right": [3]}))
         [('left', 1), ('left', 2), ('right', 3)]
     """
-    named = (
-        streams if isinstance(streams, Mapping) else dict(zip(_numbers(), streams, strict=False))
-    )
     options.setdefault("tag", isinstance(streams, Mapping))
-    merger = Merger(list(named), policy, **options)
-    sources = {name: as_source(stream) for name, stream in named.items()}
+    if not isinstance(streams, Mapping):
+        streams = {str(number): stream for number, stream in enumerate(streams)}
+    merger = Merger(list(streams), policy, **options)
+    sources = {name: as_source(stream) for name, stream in streams.items()}
     return SeveralSources(sources, merger, clock)
-
-
-def _numbers() -> Iterable[str]:
-    number = 0
-    while True:
-        yield str(number)
-        number += 1

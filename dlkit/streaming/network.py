@@ -24,7 +24,7 @@ from dlkit.streaming.checks import EndOfStream, StreamError
 from dlkit.streaming.sources import Source
 
 LENGTH = struct.Struct("!I")
-LARGEST = 1 << 26  # bytes of a frame that are believed; more is a sender that speaks otherwise
+LARGEST = 1 << 26  # bytes of a frame; a larger length means that the sender is no `Sender`
 _CHUNK = 1 << 18
 
 
@@ -70,7 +70,7 @@ class TcpSource(Source):
         self._listening = socket.create_server((host, port))
         self._listening.setblocking(False)
         self.address: tuple[str, int] = self._listening.getsockname()[:2]
-        # A second pair of sockets wakes up who waits, so that closing never waits for a sender.
+        # A second pair of sockets wakes up the reader, so that closing never waits for a sender.
         self._waked, self._waking = socket.socketpair()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listening, selectors.EVENT_READ)
@@ -229,7 +229,8 @@ def array_from_bytes(payload: bytes) -> npt.NDArray[Any]:
     """Return the array that `array_to_bytes` was given.
 
     Raises:
-        ValueError: if the bytes are none of its making; nothing in them is ever executed.
+        ValueError: if they are other bytes; nothing in them is ever executed.
     """
-    array: npt.NDArray[Any] = np.load(io.BytesIO(payload), allow_pickle=False)
+    # Not by `np.load`, which opens archives too, and has other errors for each kind of other bytes.
+    array: npt.NDArray[Any] = np.lib.format.read_array(io.BytesIO(payload), allow_pickle=False)
     return array

@@ -14,7 +14,7 @@ from typing import Any
 from dlkit.checks import check_positive_int
 from dlkit.streaming.batcher import Batcher, choose_sizing
 from dlkit.streaming.buffer import Buffer
-from dlkit.streaming.checks import check_choice, check_not_negative
+from dlkit.streaming.checks import check_choice, check_not_negative, check_positive
 from dlkit.streaming.clock import Clock, RealClock, Steady
 from dlkit.streaming.consumer import Consumer
 from dlkit.streaming.engine import Engine
@@ -98,8 +98,11 @@ class Pipeline(Consumer):
         check_positive_int("max_batch", max_batch)
         check_positive_int("workers", workers)
         check_choice("on_stall", on_stall, ("raise", "warn", "restart"))
-        if timeout is not None:
-            check_not_negative("timeout", timeout)
+        for name, value in (("max_delay", max_delay), ("timeout", timeout)):
+            if value is not None:
+                check_not_negative(name, value)
+        if stall_after is not None:
+            check_positive("stall_after", stall_after)
         if pool is not None and pool.shape[0] < max_batch:
             raise ValueError(
                 f"pool must hold arrays of at least max_batch={max_batch} rows, but they have the "
@@ -114,7 +117,7 @@ class Pipeline(Consumer):
             batcher = Batcher(sizing, max(2 * max_batch, 64), max_age=max_age)
         steady: Clock = RealClock() if clock is None else Steady(clock)
         self._workers = workers if preprocess is not None else 0
-        self._restarting: Restarting | None = None
+        self._restarting: list[Restarting] = []  # the present one, if there is one
         engine = Engine(
             self._opener(source, restart, on_stall if stall_after is not None else ""),
             Flow(batcher, door),
@@ -137,9 +140,15 @@ class Pipeline(Consumer):
             raise TypeError(f"{given} needs source to be a function that makes it, got {source!r}")
         if restart is None:
             return lambda: as_source(source())
-        self._restarting = Restarting(source, restart)
-        restarting = self._restarting
-        return lambda: restarting
+        present = self._restarting  # not `self`: the threads must not keep the consumer alive
+
+        def open_source() -> Source:
+            opened = Restarting(source, restart)
+            opened.restarts = sum(earlier.restarts for earlier in present)
+            present[:] = [opened]
+            return opened
+
+        return open_source
 
     # ---- what it tells --------------------------------------------------------------------------
 
@@ -174,8 +183,7 @@ class Pipeline(Consumer):
                 p95=seen.quantile(0.95, now),
                 p99=seen.quantile(0.99, now),
                 mean_latency=seen.total / seen.count if seen.count else float("nan"),
-                restarts=engine.stall_restarts
-                + (0 if self._restarting is None else self._restarting.restarts),
+                restarts=engine.stall_restarts + sum(one.restarts for one in self._restarting),
                 stalls=0 if engine.watchdog is None else engine.watchdog.stalls,
                 clock_jumps=getattr(self._clock, "jumps", 0),
                 memory=memory,

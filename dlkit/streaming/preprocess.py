@@ -1,8 +1,8 @@
 """What is done with items between source and batch: a function, a coroutine, or a whole list's.
 
 A session belongs to one worker thread: a coroutine function gets an event loop there, and all items
-of a ticket run on it together. What fails is found item by item only after a list has failed, so
-that a list that does not costs nothing more.
+of a ticket run on it together. Only after a list has failed are its items tried one by one, to find
+those that fail: a list without a failure costs nothing more.
 """
 
 import asyncio
@@ -67,16 +67,20 @@ class Preprocess:
             if self._vectorised:
                 return [], [], self._verdict(error, "a list of items")
             return self._run_one_by_one(items)
-        if len(results) != len(items):
-            wrong = StreamError(
-                f"a vectorised preprocess must return one result for each item, but it returned "
-                f"{len(results)} for {len(items)}"
-            )
-            return [], [], self._verdict(wrong, "a list of items")
-        return results, None, None
+        return self._one_for_each(items, results)
+
+    def _one_for_each(self, items: list[Any], results: list[Any]) -> Outcome:
+        """Accept what a vectorised function has returned, if it is as many results as items."""
+        if len(results) == len(items):
+            return results, None, None
+        wrong = StreamError(
+            f"a vectorised preprocess must return one result for each item, but it returned "
+            f"{len(results)} for {len(items)}"
+        )
+        return [], [], self._verdict(wrong, "a list of items")
 
     def _run_one_by_one(self, items: list[Any]) -> Outcome:
-        outcomes: list[tuple[Any, Exception | None]] = []
+        outcomes: list[tuple[Any, BaseException | None]] = []
         for item in items:
             try:
                 outcomes.append((self._function(item), None))
@@ -87,19 +91,22 @@ class Preprocess:
     async def _run_together(self, items: list[Any]) -> Outcome:
         if self._vectorised:
             try:
-                return list(await self._function(items)), None, None
+                done = list(await self._function(items))
             except Exception as error:
                 return [], [], self._verdict(error, "a list of items")
+            return self._one_for_each(items, done)
         results = await asyncio.gather(*map(self._function, items), return_exceptions=True)
-        return self._sort([(None, r) if isinstance(r, Exception) else (r, None) for r in results])
+        return self._sort(
+            [(None, r) if isinstance(r, BaseException) else (r, None) for r in results]
+        )
 
-    def _sort(self, outcomes: list[tuple[Any, Exception | None]]) -> Outcome:
+    def _sort(self, outcomes: list[tuple[Any, BaseException | None]]) -> Outcome:
         failed = next((error for _, error in outcomes if error is not None), None)
         kept = [place for place, (_, error) in enumerate(outcomes) if error is None]
         results = [outcomes[place][0] for place in kept]
         return results, kept, self._verdict(failed, "an item") if failed is not None else None
 
-    def _verdict(self, error: Exception, what: str) -> Exception | None:
+    def _verdict(self, error: BaseException, what: str) -> BaseException | None:
         if self._drops:
             return None
         error.add_note(f"raised while {what} of the stream was preprocessed")

@@ -2,8 +2,8 @@
 
     fails -> wait 0.1 s -> again -> fails -> wait 0.2 s -> again -> ... -> too often: raise
 
-The waits double, so that a camera that is gone is not called a thousand times a second, and are
-shortened by chance, so that many that failed together do not come back together.
+The waits double, so that a camera that is gone is not called a thousand times a second, and may be
+shortened at random, so that many that failed together do not come back together.
 """
 
 import threading
@@ -25,8 +25,8 @@ class Backoff:
         factor: by how much each wait is longer than the one before.
         most: seconds that no wait exceeds.
         attempts: how many may fail in a row.
-        jitter: by which share a wait is shortened at most, by chance.
-        seed: of that chance.
+        jitter: the largest share by which a wait is shortened at random.
+        seed: of these random numbers.
 
     Raises:
         ValueError: if there is no such number of seconds or attempts.
@@ -57,18 +57,21 @@ class Backoff:
         self._jitter = jitter
         self._random = Random(seed)
         self.failed = 0
+        self._wait = float(min(first, most))
 
     def next(self) -> float | None:
         """Return the seconds to wait after one more failure; None if it was one too many."""
         if self.failed >= self.attempts:
             return None
-        wait = min(self.first * self.factor**self.failed, self.most)
         self.failed += 1
+        # Step by step: a power of the factor is too large for a float after a thousand failures.
+        wait, self._wait = self._wait, min(self._wait * self.factor, self.most)
         return wait * (1 - self._jitter * self._random.random())
 
     def reset(self) -> None:
         """Begin anew, because an attempt went well."""
         self.failed = 0
+        self._wait = float(min(self.first, self.most))
 
 
 class Restarting(Source):
@@ -171,7 +174,7 @@ class Watchdog:
     """
 
     def __init__(self, patience: float) -> None:
-        check_positive("stall_after", patience)
+        check_positive("patience", patience)
         self.patience = patience
         self.stalls = 0
         self._last: float | None = None
@@ -186,7 +189,7 @@ class Watchdog:
         return None if self._last is None or self._barked else self._last + self.patience
 
     def barks(self, now: float) -> bool:
-        """Whether the silence has become too long; each silence is told once."""
+        """Whether the silence has become too long; True once for each silence."""
         if self._last is None:
             self._last = now
         if self._barked or now - self._last <= self.patience:

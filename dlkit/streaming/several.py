@@ -16,9 +16,9 @@ from dlkit.streaming.checks import EndOfStream
 from dlkit.streaming.clock import Clock, RealClock, Steady
 from dlkit.streaming.sources import Source
 
-_LOOK = 0.1
-_PATIENCE = 2.0
-_READ = 64
+_LOOK = 0.1  # seconds after which a thread that waits looks whether to stop
+_PATIENCE = 2.0  # seconds that a thread has to end; one inside a user's iterator may not
+_READ = 64  # items that are read from a source at once, at most
 
 
 class Machine(Protocol):

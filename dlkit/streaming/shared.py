@@ -13,7 +13,6 @@ import asyncio
 import threading
 from typing import Any
 
-from dlkit.streaming.checks import StreamError
 from dlkit.streaming.clock import Clock
 from dlkit.streaming.flow import Flow
 from dlkit.structure import count_bytes
@@ -72,6 +71,10 @@ class Shared:
         self._sleepers.append((asyncio.get_running_loop(), event))
         return event
 
+    def forget(self, event: asyncio.Event) -> None:
+        """Let go of an event that nobody waits for any more."""
+        self._sleepers = [sleeper for sleeper in self._sleepers if sleeper[1] is not event]
+
     def end_source(self, failure: BaseException | None = None) -> None:
         """No more items come in, because the source has ended or something has failed."""
         self.failure = self.failure or failure
@@ -90,5 +93,5 @@ def _size(item: Any) -> int:
         return len(item)
     try:
         return count_bytes(item)
-    except (TypeError, RecursionError, StreamError):
+    except (TypeError, RecursionError):
         return 0

@@ -26,7 +26,9 @@ class Run:
     """What happened to the items of a simulated stream.
 
     Attributes:
-        arrived: seconds, of the items that were answered, in the order of their answers.
+        numbers: of the items that were answered, among all arrivals from 0, in the order of their
+            answers.
+        arrived: when each arrived, in seconds.
         formed: when the batch of each left.
         answered: when each was answered.
         sizes: items of each batch.
@@ -36,6 +38,7 @@ class Run:
         counts: where all items are.
     """
 
+    numbers: npt.NDArray[np.int64]
     arrived: Floats
     formed: Floats
     answered: Floats
@@ -78,16 +81,18 @@ def simulate(arrivals: Iterable[float], batcher: Batcher, service: Callable[[int
         >>> run = simulate([0.0, 0.1, 0.2, 0.9], Batcher(Fixed(2, delay=0.3)), lambda n: 0.5)
         >>> run.sizes.tolist(), run.answered.round(3).tolist()
         ([2, 1, 1], [0.6, 0.6, 1.1, 1.7])
+        >>> run.numbers.tolist()
+        [0, 1, 2, 3]
     """
     flow, clockwork = Flow(batcher), _Clockwork()
-    number, free = 0, 0.0
-    for number, when in enumerate(arrivals, 1):
+    for number, when in enumerate(arrivals):
         _answer_until(when, flow, clockwork, service)
         clockwork.pass_to(when, flow)
         flow.arrive([number], when)
     _answer_until(math.inf, flow, clockwork, service)
     free = clockwork.free
     return Run(
+        np.array(clockwork.numbers, dtype=np.int64),
         np.array(clockwork.arrived),
         np.array(clockwork.formed),
         np.array(clockwork.answered),
@@ -104,6 +109,7 @@ class _Clockwork:
 
     def __init__(self) -> None:
         self.now = self.free = self.area = 0.0
+        self.numbers: list[int] = []
         self.arrived: list[float] = []
         self.formed: list[float] = []
         self.answered: list[float] = []
@@ -133,6 +139,7 @@ def _answer_until(
         clock.free = when + service(len(batch))
         # The server learns at the end of a batch, and nothing leaves before that.
         flow.batcher.answered(batch, clock.free)
+        clock.numbers += batch.items
         clock.arrived += batch.arrived
         clock.formed += [when] * len(batch)
         clock.answered += [clock.free] * len(batch)

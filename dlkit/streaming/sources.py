@@ -8,8 +8,10 @@ Reading lists is what makes a stream fast: a source that has a thousand items ha
 It must never wait for a second item while it holds a first one.
 """
 
+import math
 import queue
 import threading
+import time
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -145,13 +147,15 @@ class QueueSource(Source):
     def read(self, most: int, timeout: float | None = None) -> list[Any]:
         """Return what lies in the queue."""
         items: list[Any] = []
+        limit = math.inf if timeout is None else time.monotonic() + timeout
         while not self._ended.is_set():
+            left = max(limit - time.monotonic(), 0.0)
             try:
                 # Short waits: closing must not put anything into a queue that is the user's.
-                waits = 0.05 if timeout is None else min(timeout, 0.05)
-                item = self._queue.get(timeout=waits) if not items else self._queue.get_nowait()
+                wait = min(left, 0.05)
+                item = self._queue.get(timeout=wait) if not items else self._queue.get_nowait()
             except queue.Empty:
-                if items or timeout is not None:
+                if items or not left:
                     return items
                 continue
             if item is self._end:

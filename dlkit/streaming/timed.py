@@ -22,7 +22,7 @@ from dlkit.streaming.checks import (
 from dlkit.streaming.clock import Clock, RealClock
 from dlkit.streaming.sources import Source
 
-_LOOK = 0.1  # seconds after which who waits looks whether the time table has changed
+_LOOK = 0.1  # seconds after which a reader that waits looks whether the time table has changed
 
 
 class Stamped(NamedTuple):
@@ -89,14 +89,14 @@ class TimedSource(Source):
         raise EndOfStream
 
     def close(self) -> None:
-        """End the stream, and wake up who waits for it."""
+        """End the stream, and wake up its reader."""
         self._closing.set()
 
 
 class Camera(TimedSource):
     """Frames at a rate, not quite evenly, and not quite all.
 
-    Frame k is seen at k / rate and arrives a little later, by chance; frames do not overtake.
+    Frame k is seen at k / rate and arrives after a random delay; frames do not overtake.
 
     Args:
         rate: frames/s; may be set while the camera runs.

@@ -42,7 +42,10 @@ class Working:
                 if ticket is None:
                     return
                 start = time.perf_counter()
-                results, kept, error = run(ticket.items)
+                try:
+                    results, kept, error = run(ticket.items)
+                except BaseException as raised:  # SystemExit: who waits for the ticket must know
+                    results, kept, error = [], [], raised
                 seconds = time.perf_counter() - start
                 with shared.lock:
                     self._learn(seconds / len(ticket.items))

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import distributed
 
+from dlkit import ddp
 from dlkit.batch_size.schedules import BatchSizeSchedule
 from dlkit.samplers.resizable import ResizableBatchSampler
 from dlkit.trainer.callbacks import Callback, StepInfo
@@ -87,7 +89,7 @@ class BatchSizeScheduler(Callback):
         if type(self.schedule).after_step is BatchSizeSchedule.after_step:
             return
         gradients = [parameter.grad for parameter in trainer.model.parameters()]
-        self.schedule.ranks = _world_size()
+        self.schedule.ranks = ddp.current().world_size
         samples = trainer.ranks.all_samples(step.samples)  # this rank may have had none
         self._change(trainer, self.schedule.after_step(size, gradients, samples), within=True)
 
@@ -128,16 +130,9 @@ class BatchSizeScheduler(Callback):
         self.sampler.change(state["batch_size"])
 
 
-def _world_size() -> int:
-    distributed = torch.distributed
-    ready = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if ready else 1
-
-
 def _agreed(size: int, drawn: int) -> tuple[int, int]:
     """Return the largest wish of all ranks, and a batch that none of them has drawn yet."""
-    distributed = torch.distributed
-    if _world_size() == 1:
+    if ddp.current().world_size == 1:
         return size, drawn
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
     numbers = torch.tensor([size, drawn], device=device)

@@ -2,7 +2,7 @@
 
     on_fit_start
         on_epoch_start
-            on_step_end      after each batch
+            on_step_end      after each step of the optimizer
         on_epoch_end         after validation, with the epoch's row
     on_fit_end               always, also after an error or an interrupt
 
@@ -30,9 +30,9 @@ class StepInfo:
         epoch: Counted from 1.
         step: Step within the epoch, counted from 1.
         global_step: Step since the start of training, counted from 1.
-        loss: Mean loss of the batch.
-        samples: Size of the batch.
-        indices: Which samples of the dataset were in it, where the loader knows.
+        loss: Mean loss over the samples of the step.
+        samples: How many this rank learned from in it: a batch, or several with `accumulate`.
+        indices: Which samples of the dataset these were, where the loader knows.
     """
 
     epoch: int
@@ -61,7 +61,7 @@ class Callback:
         """Run before the first batch of an epoch, and when an epoch is resumed in its middle."""
 
     def on_step_end(self, trainer: "Trainer", step: StepInfo) -> None:
-        """Run after the weights were updated with a batch."""
+        """Run after the weights were updated."""
 
     def on_epoch_end(self, trainer: "Trainer", row: Row) -> None:
         """Run after an epoch and its validation, with the epoch's row of the history."""

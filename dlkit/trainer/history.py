@@ -78,11 +78,13 @@ class History(Sequence[Row]):
 
         Raises:
             KeyError: If there is no such column.
-            ValueError: If `mode` is none of these.
+            ValueError: If `mode` is none of these, or the column is NaN in every epoch.
         """
         pick = min if better_direction(name, mode) == "min" else max
         values = self.column(name)
         known = [index for index, value in enumerate(values) if not math.isnan(value)]
+        if not known:
+            raise ValueError(f"{name!r} is NaN in every epoch: there is no best one")
         return self.rows[pick(known, key=lambda index: values[index])]
 
     def without_timings(self) -> list[Row]:

@@ -94,7 +94,7 @@ class Loop(Run):
     def _waited_for(
         self, iterator: Iterator[Any], loader: Any, interrupt: StepwiseInterrupt
     ) -> Iterator[list[Loaded]]:
-        """Yield the batches of one step after another; none of them where only others have some."""
+        """Yield the batches of each step; an empty list where only other ranks have some."""
         while True:
             self._between_batches = False  # inside next() the loader is ahead of the weights
             started = time.perf_counter()

@@ -22,12 +22,12 @@ class EpochTotals:
     """Running sums of an epoch; everything a row of the history is computed from.
 
     Args:
-        steps: Batches so far.
+        steps: Steps so far; batches, in evaluation.
         samples: Samples so far.
         loss_sum: Sum of the loss over the samples.
         wait_seconds: Wall time inside `next(loader)`.
         work_seconds: Wall time of everything else: step, callbacks, checkpoints.
-        batch_size: Largest batch so far.
+        batch_size: Samples of the largest step so far.
         lr: Learning rate at the first step.
     """
 

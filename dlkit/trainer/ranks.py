@@ -1,4 +1,4 @@
-"""What a trainer does otherwise on several ranks; on one process all of it is nothing.
+"""What a trainer does differently on several ranks; in one process none of it happens.
 
     each step     how many samples has everybody? --> weight of the loss --> DDP averages gradients
     each epoch    sums and metrics of all ranks   --> one row of the history, the same everywhere
@@ -61,14 +61,14 @@ class Ranks:
         if self.several:
             self._notes.begin(getattr(loader, "trace", None), self.training_model)
 
-    def agree(self, batches: list[Any], *, interrupted: bool) -> int:
-        """Return how many samples all ranks have in this step; 0 at the end of the data."""
+    def agree(self, batches: list[Any], *, interrupted: bool) -> bool:
+        """Say whether any rank has a batch for the next step; all ranks are told the same."""
         if not self.several:
-            return len(batches)
+            return bool(batches)
         start = clock()
         everybody = self._lockstep.agree_on(batches, interrupted=interrupted)
         self._notes.agreed(start)
-        return everybody
+        return everybody > 0
 
     def weight(self, samples: int, of_step: int) -> float:
         """Return the factor for the mean loss over a batch in a step.

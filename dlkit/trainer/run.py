@@ -7,7 +7,7 @@ Inside a step they do not agree: the loader is one batch ahead of the weights. S
 there falls back to the last point it noted, or to the beginning of the epoch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -42,7 +42,7 @@ class Run:
         compute: Compute,
         scheduler: LRScheduler | None,
         metrics: MetricSet,
-        callbacks: Sequence[Callback],
+        callbacks: list[Callback],
         checkpoint: Path | None,
     ) -> None:
         self.compute = compute
@@ -51,7 +51,7 @@ class Run:
         self.optimizer: Optimizer = compute.optimizer
         self.scheduler = scheduler
         self.metrics = metrics
-        self.callbacks = list(callbacks)
+        self.callbacks = callbacks
         self.checkpoint = checkpoint
 
         self.history = History()

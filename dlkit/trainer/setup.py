@@ -99,6 +99,39 @@ def make_scheduler(
     return made
 
 
+def check_function(name: str, value: Any) -> None:
+    """Raise `TypeError` unless `value` is a function, or an object that can be called as one.
+
+    Example:
+        >>> check_function("loss_fn", nn.MSELoss)
+        Traceback (most recent call last):
+        TypeError: loss_fn must be a function, but got the class MSELoss: write MSELoss()
+    """
+    if isinstance(value, type):
+        kind = value.__name__
+        raise TypeError(f"{name} must be a function, but got the class {kind}: write {kind}()")
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, but got {value!r}")
+
+
+def list_callbacks(callbacks: Any) -> list[Any]:
+    """Return callbacks as a list.
+
+    Raises:
+        TypeError: If they are no objects with the methods of `Callback`.
+    """
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a list of callbacks, but got {callbacks!r}")
+    listed = list(callbacks)
+    for callback in listed:
+        if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
+            raise TypeError(
+                "callbacks must hold objects with the methods of dlkit.trainer.Callback, but got "
+                f"{callback!r}"
+            )
+    return listed
+
+
 def advance(scheduler: LRScheduler | None, row: dict[str, float] | None = None) -> None:
     """Take the schedule one step further; a plateau schedule looks at the validation loss."""
     if isinstance(scheduler, ReduceLROnPlateau):

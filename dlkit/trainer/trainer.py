@@ -97,6 +97,9 @@ class Trainer(Loop):
             check_positive_int("checkpoint_every", checkpoint_every)
             if checkpoint is None:
                 raise ValueError("checkpoint_every needs checkpoint='some/file.pt' to write to")
+        for name, function in (("loss_fn", loss_fn), ("augment", augment)):
+            if function is not None:
+                setup.check_function(name, function)
         self.device = setup.choose_device(device)
         model = model.to(self.device)
         made = setup.make_optimizer(model, optimizer)
@@ -112,7 +115,7 @@ class Trainer(Loop):
             compute,
             setup.make_scheduler(made, scheduler),
             MetricSet(metrics, self.device),
-            callbacks,
+            setup.list_callbacks(callbacks),
             Path(checkpoint) if checkpoint is not None else None,
         )
         self.schedule_every = schedule_every
