@@ -4,6 +4,7 @@ Collating, converting, pinning and moving to a device all walk through the same 
 same way; this is the one place that knows how to take one apart and make its like.
 """
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
@@ -40,16 +41,18 @@ def count_bytes(data: Any) -> int:
         >>> count_bytes({"x": torch.zeros(4, 8), "names": ["a", "b"], "jpegs": [b"1234", b""]})
         132
     """
-    total = 0
-
-    def add(part: Any) -> Any:
-        nonlocal total
-        size = len(part) if isinstance(part, bytes) else getattr(part, "nbytes", 0)
-        total += size if isinstance(size, int) else 0
-        return part
-
-    map_structure(add, data)
-    return total
+    if isinstance(data, bytes):
+        return len(data)
+    with contextlib.suppress(AttributeError, RuntimeError):  # of a sparse tensor it is not defined
+        if isinstance(data.nbytes, int):
+            return data.nbytes
+    if isinstance(data, Mapping):
+        return sum(map(count_bytes, data.values()))
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        return sum(map(count_bytes, data))
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        return sum(count_bytes(getattr(data, field.name)) for field in dataclasses.fields(data))
+    return 0
 
 
 def like_mapping(model: Mapping[Any, Any], content: dict[Any, Any]) -> Any:

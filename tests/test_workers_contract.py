@@ -18,7 +18,16 @@ import numpy as np
 import pytest
 import torch
 from torch.utils import data as torch_data
-from worker_cases import WAYS, Gate, children, eventually, nothing_left, runs, slots_mapped
+from worker_cases import (
+    PATIENCE,
+    WAYS,
+    Gate,
+    children,
+    eventually,
+    nothing_left,
+    runs,
+    slots_mapped,
+)
 
 import dlkit
 from dlkit import memory
@@ -751,6 +760,21 @@ def test_stop_iteration_of_a_map_style_dataset_is_an_error_and_no_early_end(way)
     with pytest.raises(RuntimeError, match="raised StopIteration"):
         next(batches)
     assert next(batches).tolist() == [4, 5]
+
+
+class Pair(tuple):
+    """A tuple that cannot be made from a list of its parts."""
+
+    def __new__(cls, first, second):
+        return super().__new__(cls, (first, second))
+
+
+@pytest.mark.parametrize(
+    "collate_fn", [lambda s: Pair(*s), lambda s: torch.eye(2).to_sparse()], ids=["pair", "sparse"]
+)
+def test_threads_deliver_batches_whose_size_nobody_can_tell(collate_fn):
+    batches = list(loader_of(range(4), "thread", 2, collate_fn=collate_fn, timeout=PATIENCE))
+    assert [type(batch) for batch in batches] == 2 * [type(collate_fn([0, 1]))]
 
 
 @pytest.mark.parametrize("way", ["fork"])

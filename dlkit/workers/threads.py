@@ -183,6 +183,7 @@ def _result(
             # that gets it, so that the pool in them would never be freed.
             raise twin(started)
         batch = memory.make(lambda: fetcher.fetch(task, number))
+        nbytes = count_bytes(batch)
     except StopIteration:
         return _ended(worker, message)
     except BaseException as error:
@@ -191,7 +192,7 @@ def _result(
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
         return Result(worker, number, raiser(error), of_pass=of_pass)
-    return Result(worker, number, lambda: batch, of_pass=of_pass, nbytes=count_bytes(batch))
+    return Result(worker, number, lambda: batch, of_pass=of_pass, nbytes=nbytes)
 
 
 def _ended(worker: int, message: tuple[int, int, Task]) -> Result:
