@@ -789,6 +789,22 @@ def test_a_replacement_that_cannot_be_started_ends_the_pass_in_words(monkeypatch
         del batches
 
 
+def test_threads_that_cannot_all_be_started_are_all_ended(monkeypatch):
+    start = threading.Thread.start
+
+    def fail(thread):
+        if thread.name == "dlkit worker 2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    width = torch.get_num_threads()
+    loader = dlkit.DataLoader(range(6), num_workers=3, worker_method="thread")
+    with nothing_left(), pytest.raises(RuntimeError, match="new thread"):
+        iter(loader)
+    assert torch.get_num_threads() == width
+
+
 class Dies:
     def __len__(self):
         return 4

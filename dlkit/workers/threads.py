@@ -55,20 +55,30 @@ class Threads:
         # again, and nobody else may start workers in between.
         with _starting:
             width = torch.get_num_threads()
-            for number in range(setup.size):
-                tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-                thread = threading.Thread(
-                    target=_work,
-                    args=(setup, number, tasks, self._results, self._stopping, ready, self._newest),
-                    name=f"dlkit worker {number}",
-                    daemon=True,
-                )
-                thread.start()
-                self._tasks.append(tasks)
-                self._threads.append(thread)
-            ready.wait()
-            torch.set_num_threads(width)
+            try:
+                for number in range(setup.size):
+                    self._start(setup, number, ready)
+                ready.wait()
+            except BaseException:  # the system gives no more threads, or Ctrl-C
+                ready.abort()
+                for thread in self._threads:
+                    thread.join()
+                raise
+            finally:
+                torch.set_num_threads(width)
         self._finalizer = weakref.finalize(self, _close, self._tasks, self._threads, self._stopping)
+
+    def _start(self, setup: WorkerSetup, number: int, ready: threading.Barrier) -> None:
+        tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        thread = threading.Thread(
+            target=_work,
+            args=(setup, number, tasks, self._results, self._stopping, ready, self._newest),
+            name=f"dlkit worker {number}",
+            daemon=True,
+        )
+        thread.start()
+        self._tasks.append(tasks)
+        self._threads.append(thread)
 
     def begin(self, positions: list[Position]) -> None:
         """Begin a pass; what was submitted before will not be taken any more."""
@@ -121,7 +131,10 @@ def _work(
     # first, because what a thread sets before PyTorch has prepared it is forgotten.
     torch.get_num_threads()
     torch.set_num_threads(1)
-    ready.wait()
+    try:
+        ready.wait()
+    except threading.BrokenBarrierError:  # the others could not be started
+        return
     seed, rng = own_generators(setup, number)
     set_thread_info(worker_info(number, setup.size, seed, setup.dataset, rng))
     memory = _Memory()
