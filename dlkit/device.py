@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dlkit.failures import raiser
+from dlkit.fetch import on_batch
 from dlkit.structure import map_structure
 from dlkit.trace.recorder import UNTRACED, Untraced
 
@@ -144,12 +145,12 @@ class DeviceAhead:
                 part.record_stream(stream)
             return part
 
-        return map_structure(record, batch)
+        return on_batch(partial(map_structure, record))(batch)
 
 
 def _start_copy(stream: Any, device: torch.device, batch: Any) -> Any:
     with stream:
-        return to_device(_pinned(batch), device)
+        return on_batch(lambda batch: to_device(_pinned(batch), device))(batch)
 
 
 def _pinned(batch: Any) -> Any:

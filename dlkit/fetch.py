@@ -38,6 +38,22 @@ class Fetched(NamedTuple):
     empty: bool = False
 
 
+def on_batch(function: Make) -> Make:
+    """Return a function that does with a batch what `function` does, and leaves what came along.
+
+    Example:
+        >>> on_batch(str.upper)(Fetched("ab", state="c"))
+        Fetched(batch='AB', skipped=(), state='c', empty=False)
+    """
+
+    def run(batch: Any) -> Any:
+        if type(batch) is Fetched:
+            return batch._replace(batch=function(batch.batch))
+        return function(batch)
+
+    return run
+
+
 def map_fetcher(
     dataset: Any,
     collate_fn: Callable[[Any], Any],

@@ -18,7 +18,7 @@ from dlkit.delivery import Delivery
 from dlkit.device import DeviceAhead, can_pin_memory, pin_memory
 from dlkit.epoch import Epoch, Share
 from dlkit.failures import is_fatal
-from dlkit.fetch import Fetched, iterable_fetcher, map_fetcher, read_again, skipping
+from dlkit.fetch import Fetched, iterable_fetcher, map_fetcher, on_batch, read_again, skipping
 from dlkit.samplers.foreign import Replayed
 from dlkit.streams import (
     length_watcher,
@@ -222,7 +222,7 @@ class EpochIterator(Generic[Batch]):
     ) -> None:
         batches = Inline(fetch, self._recorder).run(tasks)
         if loader.pin_memory and can_pin_memory():
-            batches = map(self._recorder.timed("transfer", pin_memory), batches)
+            batches = map(self._recorder.timed("transfer", on_batch(pin_memory)), batches)
         if loader.device is not None:
             ahead = DeviceAhead(repeat(partial(next, batches)), loader.device, self._recorder)
             batches = map(_call, ahead)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils import data as torch_data
 from torch.utils.data._utils.pin_memory import pin_memory as torch_pin_memory
 
 import dlkit
@@ -173,3 +174,39 @@ def test_the_state_counts_delivered_batches_though_one_is_copied_ahead(
     loader.load_state_dict(state)
     assert [batch[1].tolist() for batch in loader] == rest
     assert len(rest) == 3
+
+
+class Stated(torch_data.IterableDataset[Any]):
+    """A stream whose state holds something that could be pinned and moved."""
+
+    def __iter__(self) -> Any:
+        return iter([Pinnable(str(number)) for number in range(4)])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"noise": Pinnable("state"), "tensor": torch.zeros(2)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_state_of_a_stream_is_not_pinned_with_its_batches(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    loader = dlkit.DataLoader(
+        Stated(), 2, num_workers=workers, worker_method="thread", pin_memory=True, collate_fn=list
+    )
+    assert all(part.pinned for part in next(iter(loader)))
+    state = loader.state_dict()["epoch"]
+    saved = state["shares"][0]["state"] if workers else state["stream"]
+    assert saved["noise"] == Pinnable("state")
+
+
+def test_what_came_with_a_batch_stays_where_it_is_when_the_batch_is_copied(
+    monkeypatch: pytest.MonkeyPatch, computing: Stream
+) -> None:
+    monkeypatch.setattr(dlkit.device, "to_device", lambda batch, device: to_device(batch, "meta"))
+    loader = dlkit.DataLoader(Stated(), 2, device="cuda:0", collate_fn=lambda s: torch.ones(2))
+    assert next(iter(loader)).device.type == "meta"
+    assert loader.state_dict()["epoch"]["stream"]["tensor"].device.type == "cpu"

@@ -13,6 +13,7 @@ from typing import Any
 
 from dlkit.device import pin_memory
 from dlkit.failures import is_fatal, raiser
+from dlkit.fetch import on_batch
 from dlkit.trace.recorder import Recorder
 from dlkit.workers.interface import Pool, Position, Result, Task
 
@@ -99,7 +100,7 @@ def _pin(
 def _pinned(result: Result) -> Result:
     """Pin the batch of a result; what goes wrong there is raised when the batch is asked for."""
     try:
-        batch = pin_memory(result.get())
+        batch = on_batch(pin_memory)(result.get())
     except BaseException as error:
         return replace(result, get=raiser(error))
     return replace(result, get=lambda: batch)
