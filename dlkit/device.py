@@ -115,11 +115,15 @@ class DeviceAhead:
     def __next__(self) -> Callable[[], Any]:
         if not self._copies:
             return next(self._batches)
-        current = self._next if self._begun else self._start_next()
-        if current is None:
+        if not self._begun:
+            self._next = self._start_next()
+            self._begun = True
+        if self._next is None:
             raise StopIteration
-        self._begun = True
-        self._next = self._start_next()
+        # Kept until the one after it is on its way: if no worker delivers that in time, it is due
+        # when asked again.
+        following = self._start_next()
+        current, self._next = self._next, following
         return current
 
     def _start_next(self) -> Callable[[], Any] | None:

@@ -147,6 +147,28 @@ def test_an_error_is_raised_in_its_turn_and_later_batches_follow(computing: Stre
     assert list(ahead) == []
 
 
+def test_a_source_that_fails_itself_loses_no_batch(computing: Stream) -> None:
+    class Late:
+        """Has its second batch only when it is asked again, as workers that miss a time-out."""
+
+        def __init__(self) -> None:
+            self.answers = iter(["a", TimeoutError("not yet"), "b"])
+
+        def __iter__(self) -> "Late":
+            return self
+
+        def __next__(self) -> Any:
+            answer = next(self.answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return lambda: answer
+
+    ahead = DeviceAhead(Late(), torch.device("cuda"))
+    with pytest.raises(TimeoutError):
+        next(ahead)
+    assert [get()[1] for get in ahead] == ["a", "b"]
+
+
 def test_a_source_may_end_by_stop_iteration(computing: Stream) -> None:
     batches = iter("ab")
     ahead = DeviceAhead(repeat(lambda: next(batches)), torch.device("cuda"))
