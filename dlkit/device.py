@@ -132,17 +132,17 @@ class DeviceAhead:
         if get is None:
             return None
         try:
-            copy = self._copy(get())
+            copy, done = self._copy(get())
         except StopIteration:
             return None
         except Exception as error:
             return raiser(error)
-        return lambda: self._arrived(copy)
+        return lambda: self._arrived(copy, done)
 
-    def _arrived(self, batch: Any) -> Any:
+    def _arrived(self, batch: Any, done: Any) -> Any:
         """Let the computing wait for the copy, and keep its memory from being reused too soon."""
         stream = torch.accelerator.current_stream(self._device)
-        stream.wait_stream(self._stream)
+        stream.wait_event(done)  # not for the stream, on which the next copy is under way
 
         def record(part: Any) -> Any:
             if isinstance(part, Tensor) and part.device.type == self._device.type:
@@ -152,9 +152,11 @@ class DeviceAhead:
         return on_batch(partial(map_structure, record))(batch)
 
 
-def _start_copy(stream: Any, device: torch.device, batch: Any) -> Any:
+def _start_copy(stream: Any, device: torch.device, batch: Any) -> tuple[Any, Any]:
+    """Return the copy of a batch, and the event on the stream when it will be done."""
     with stream:
-        return on_batch(lambda batch: to_device(_pinned(batch), device))(batch)
+        copy = on_batch(lambda batch: to_device(_pinned(batch), device))(batch)
+    return copy, stream.record_event()
 
 
 def _pinned(batch: Any) -> Any:

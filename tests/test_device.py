@@ -101,6 +101,7 @@ class Stream:
     """Stands for an accelerator's stream: notes what it is asked."""
 
     def __init__(self, *_: Any) -> None:
+        self.recorded = 0
         self.waited_for: list[Any] = []
 
     def __enter__(self) -> "Stream":
@@ -108,8 +109,12 @@ class Stream:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def wait_stream(self, other: Any) -> None:
-        self.waited_for.append(other)
+    def record_event(self) -> str:
+        self.recorded += 1
+        return f"copy {self.recorded} is done"
+
+    def wait_event(self, event: str) -> None:
+        self.waited_for.append(event)
 
 
 @pytest.fixture
@@ -131,7 +136,7 @@ def test_one_batch_is_copied_ahead_and_waited_for_when_it_is_handed_out(computin
     assert read == ["a", "b"]
     assert computing.waited_for == []
     assert first() == ["copy of", "a"]
-    assert len(computing.waited_for) == 1
+    assert computing.waited_for == ["copy 1 is done"], "and not for the copy of b"
     assert [get() for get in ahead] == [["copy of", "b"], ["copy of", "c"]]
 
 
