@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from dlkit.failures import raiser
 from dlkit.fetch import on_batch
@@ -21,8 +22,8 @@ from dlkit.trace.recorder import UNTRACED, Untraced
 def pin_memory(batch: Any) -> Any:
     """Copy every tensor of a batch into pinned memory.
 
-    An object with a `pin_memory()` method of its own is asked to do it, which is how PyTorch pins
-    batches of a user's type; strings and numbers pass through.
+    An object with a `pin_memory()` method of its own is asked to do it, wherever in the batch it
+    is, which is how PyTorch pins a user's types; strings and numbers pass through.
 
     Args:
         batch: any nesting of tensors.
@@ -34,13 +35,15 @@ def pin_memory(batch: Any) -> Any:
         >>> pin_memory({"name": "a", "index": 3})
         {'name': 'a', 'index': 3}
     """
-    if hasattr(batch, "pin_memory"):
-        return batch.pin_memory()
-    return map_structure(_pin_part, batch)
+    return map_structure(_pin_part, batch, whole=_can_be_pinned)
+
+
+def _can_be_pinned(part: Any) -> bool:
+    return hasattr(part, "pin_memory")
 
 
 def _pin_part(part: Any) -> Any:
-    return part.pin_memory() if hasattr(part, "pin_memory") else part
+    return part.pin_memory() if _can_be_pinned(part) else part
 
 
 def can_pin_memory() -> bool:
@@ -62,20 +65,27 @@ def to_device(batch: Any, device: torch.device | str) -> Any:
     """Copy every tensor of a batch to a device; from pinned memory without waiting for it.
 
     Args:
-        batch: any nesting of tensors; an object with a `to(device)` method is asked to do it.
+        batch: any nesting of tensors; an object with a `to(device)` method is asked to do it, such
+            as a `PackedSequence`, a part of which has to stay on the host.
         device: where to, for instance `"cuda:0"`.
 
     Example:
         >>> to_device([torch.zeros(2), "name"], "cpu")
         [tensor([0., 0.]), 'name']
     """
-    return map_structure(lambda part: _move_part(part, device), batch)
+    return map_structure(lambda part: _move_part(part, device), batch, whole=_can_be_moved)
+
+
+def _can_be_moved(part: Any) -> bool:
+    return callable(getattr(part, "to", None))
 
 
 def _move_part(part: Any, device: torch.device | str) -> Any:
     if isinstance(part, Tensor):
         return part.to(device, non_blocking=True)
-    return part.to(device) if hasattr(part, "to") else part
+    if isinstance(part, PackedSequence):
+        return part.to(device, non_blocking=True)  # type: ignore[arg-type]  # its stub lacks this
+    return part.to(device) if _can_be_moved(part) else part
 
 
 class DeviceAhead:

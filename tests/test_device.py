@@ -33,10 +33,18 @@ class Pinnable:
     __hash__ = None  # type: ignore[assignment]
 
 
+class PinnableDict(dict[str, Any]):
+    """A container that pins itself."""
+
+    def pin_memory(self) -> "PinnableDict":
+        return PinnableDict(self, pinned=True)
+
+
 @pytest.mark.parametrize(
     "batch",
     [
         Pinnable("alone"),
+        {"a": [PinnableDict(x=Pinnable("x"))]},
         [Pinnable("a"), 1, "text", b"bytes", None],
         (Pinnable("a"), (Pinnable("b"),)),
         {"a": Pinnable("a"), "b": [Pinnable("b")]},
@@ -64,6 +72,22 @@ def test_moving_keeps_the_structure_and_leaves_the_rest() -> None:
     assert moved["x"][0].device.type == "meta"
     assert moved["y"].image.device.type == "meta"
     assert [moved["x"][1], moved["y"].name] == ["name", "s"]
+
+
+def test_a_container_that_moves_itself_is_asked_to() -> None:
+    packed = torch.nn.utils.rnn.pack_sequence([torch.ones(2), torch.ones(1)])
+    moved = to_device({"packed": packed, "scene": Moving("pageable")}, "meta")
+    assert moved["packed"].data.device.type == "meta"
+    assert moved["packed"].batch_sizes.tolist() == [2, 1], "what has to stay on the host does"
+    assert moved["scene"] == Moving("meta")
+
+
+@dataclass
+class Moving:
+    place: str
+
+    def to(self, device: str) -> "Moving":
+        return Moving(device)
 
 
 @pytest.mark.parametrize("data", [[1, [2, (3,)]], {"a": {"b": 1}}, Point(1, 2), "text"])
