@@ -240,6 +240,17 @@ def iterable_fetcher(
     return fetch if skip is None else fetch_skipping
 
 
+def with_state(fetch: Callable[[Any], Any], dataset: Any) -> Callable[[Any], Any]:
+    """Let each batch carry the dataset's state, which will have moved on when it is delivered."""
+
+    def run(task: Any) -> Any:
+        batch = fetch(task)
+        fetched = batch if isinstance(batch, Fetched) else Fetched(batch)
+        return fetched._replace(state=dataset.state_dict())
+
+    return run
+
+
 def read_again(fetch: Callable[[Any], Any], task: Any, count: int) -> None:
     """Come back to where a stream stood by reading everything before it once more."""
     for _ in range(count):

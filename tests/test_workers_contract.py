@@ -504,16 +504,24 @@ def test_a_stream_with_a_state_resumes_in_each_worker_without_reading_again(way,
             assert [b.tolist() for b in other] == whole[stop:]
 
 
+class SaysWhere(Sharded):
+    """It can say where it stands, but nobody can set it back there."""
+
+    def state_dict(self):
+        return {"at": 0}
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("kind", [Sharded, SaysWhere])
 @with_workers
-def test_a_stream_without_a_state_is_read_again_and_that_is_said(way, workers):
-    whole = [b.tolist() for b in loader_of(Sharded(29), way, 2, num_workers=workers)]
+def test_a_stream_without_a_state_is_read_again_and_that_is_said(way, kind, workers):
+    whole = [b.tolist() for b in loader_of(kind(29), way, 2, num_workers=workers)]
     for stop in (1, 4, 9):
-        loader = loader_of(Sharded(29), way, 2, num_workers=workers)
+        loader = loader_of(kind(29), way, 2, num_workers=workers)
         batches = iter(loader)
         for _ in range(stop):
             next(batches)
-        other = loader_of(Sharded(29), way, 2, num_workers=workers)
+        other = loader_of(kind(29), way, 2, num_workers=workers)
         other.load_state_dict(loader.state_dict())
         del batches
         with pytest.warns(UserWarning, match=f"no state_dict .* {stop} batches are read again"):

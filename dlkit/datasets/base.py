@@ -147,6 +147,11 @@ def _reads_otherwise(dataset: Any) -> bool:
     return False
 
 
+def has_state(dataset: Any) -> bool:
+    """Whether a dataset, an iterable one mostly, can say where it stands and be set back there."""
+    return hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict")
+
+
 def as_index_array(indices: Indices) -> npt.NDArray[np.int64]:
     """Return indices as an array; anything but integers is refused, never rounded.
 

@@ -17,6 +17,7 @@ from typing import Any
 from torch.utils.data import IterableDataset
 
 from dlkit.checks import check_bool
+from dlkit.datasets.base import has_state
 from dlkit.samplers.elastic import Pass
 from dlkit.samplers.shares import check_ranks
 from dlkit.workers.info import get_worker_info, in_thread_worker
@@ -241,22 +242,18 @@ class ShardedIterable(IterableDataset[Any]):
         return self.dataset.state_dict() if seeks else None
 
     def _can_seek(self) -> bool:
-        return _has_state(self.dataset) and not in_thread_worker()
+        return has_state(self.dataset) and not in_thread_worker()
 
 
 def warn_of_reading_again(dataset: Any, amount: str, stacklevel: int = 3) -> None:
     """Warn of what continuing a stream costs that cannot be set to a place."""
     name = type(dataset).__name__
     without = f"{name} has no state_dict and load_state_dict"
-    why = f"thread workers share one {name}" if _has_state(dataset) else without
+    why = f"thread workers share one {name}" if has_state(dataset) else without
     warnings.warn(
         f"{why}, so {amount} are read again and thrown away to continue after them",
         stacklevel=stacklevel,
     )
-
-
-def _has_state(dataset: Any) -> bool:
-    return hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict")
 
 
 def _this_worker() -> tuple[int, int]:
