@@ -76,7 +76,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Share a copy in memory of our own, where PyTorch's way would end in a bus error."""
         data, strides = dense(tensor)
         if data.data_ptr() not in self._shared:
-            memory, handle = create(nbytes)
+            memory, handle = create(nbytes, "a tensor of the dataset")
             memory[:] = data.reshape(-1).view(torch.uint8).numpy()
             self._shared[data.data_ptr()] = (tensor, handle)
         handle = self._shared[data.data_ptr()][1]
