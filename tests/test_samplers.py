@@ -319,6 +319,8 @@ def test_an_exchanged_sampler_is_used() -> None:
     [
         (lambda: samplers.SequentialSampler(iter([1])), TypeError, "data_source"),
         (lambda: samplers.RandomSampler([]), ValueError, "empty"),
+        (lambda: list(samplers.RandomSampler([], num_samples=3)), ValueError, "empty"),
+        (lambda: list(samplers.RandomSampler([], True, 3)), ValueError, "empty"),
         (lambda: samplers.RandomSampler([1], replacement=1), TypeError, "replacement"),
         (lambda: samplers.RandomSampler([1], num_samples=0), ValueError, "num_samples"),
         (lambda: samplers.RandomSampler([1], num_samples=True), ValueError, "num_samples"),
