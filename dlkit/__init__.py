@@ -67,7 +67,20 @@ __all__ = [
     "tune",
 ]
 
-_MODULES = ("collate", "datasets", "ddp", "samplers")
+# After `import dlkit` alone these are there as `dlkit.storage` and so on.
+_MODULES = (
+    "batch_size",
+    "cache",
+    "collate",
+    "datasets",
+    "ddp",
+    "samplers",
+    "storage",
+    "streaming",
+    "trace",
+    "trainer",
+    "transforms",
+)
 _HOMES = (
     "dlkit.loader",
     "dlkit.datasets",
@@ -95,4 +108,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})
