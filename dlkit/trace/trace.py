@@ -248,7 +248,7 @@ class Trace:
     def _of(cls, records: Records, about: dict[str, Any]) -> "Trace":
         trace = cls(about["capacity"], samples=about["samples"], cpu=about["cpu"])
         trace.rank, trace.epochs = about["rank"], about["epochs"]
-        trace.parts = tuple(about["parts"])
+        trace.parts = about["parts"]
         for worker in np.unique(records["worker"]).tolist():
             trace._past[worker] = records[records["worker"] == worker]
         trace._gone[LOOP] = about["dropped"]
