@@ -32,8 +32,7 @@ class Trace:
 
     Args:
         capacity: how many spans each thread and each process keeps; older ones go, and `dropped`
-            counts them. A span takes 48 bytes in a worker process, about
-            150 elsewhere.
+            counts them. A span takes 48 bytes in a worker process, about 150 elsewhere.
         samples: whether to note every sample of a dataset that reads them one by one.
         cpu: whether to note how long a core was used, too, which tells waiting from computing.
 
