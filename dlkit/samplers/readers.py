@@ -1,8 +1,8 @@
 """Streams dealt to ranks and workers: an iterable dataset is copied into each, and asked who it is.
 
-readers of 2 ranks with 2 workers each      0: rank 0, worker 0    1: rank 1, worker 0
-                                            2: rank 0, worker 1    3: rank 1, worker 1
-a stream  a b c d e f g h i                 reader 0: a e i    reader 1: b f    ...
+    readers of 2 ranks with 2 workers each      0: rank 0, worker 0    1: rank 1, worker 0
+                                                2: rank 0, worker 1    3: rank 1, worker 1
+    a stream  a b c d e f g h i                 reader 0: a e i    reader 1: b f    ...
 
 The samples that a worker's number gets on all ranks together are a stream of their own, a b e f i
 for worker 0. Where that stands is how many ranks took how many turns of it, and any number of ranks

@@ -1,7 +1,7 @@
 """Noting single samples: a dataset in front of another one, which it resembles in all else.
 
-fetch --> TimedSamples[index] --> dataset[index]
-                 +--> the recorder of this thread: index, start, end, time on a core
+    fetch --> TimedSamples[index] --> dataset[index]
+                     +--> the recorder of this thread: index, start, end, time on a core
 
 The end is earlier by as long as the thread was ready to run but had no core.
 """
