@@ -187,10 +187,11 @@ class Ring:
         """Use a slot that was not sent again: at once, or when nothing here refers to it."""
         if slot is None:
             return
-        if base() is None:
+        living = base()  # asked once: another thread may free it at any moment
+        if living is None:
             self._free.append(slot)
         else:
-            self._watched[slot.number] = weakref.ref(base(), self._freed(slot))  # type: ignore[arg-type]
+            self._watched[slot.number] = weakref.ref(living, self._freed(slot))
 
     def _freed(self, slot: Slot) -> Callable[[object], None]:
         def freed(_: object) -> None:
