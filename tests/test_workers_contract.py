@@ -6,6 +6,7 @@ seconds, so only the tests at the top, which say what could differ there, use al
 
 import gc
 import os
+import queue
 import random
 import threading
 import time
@@ -31,7 +32,8 @@ from worker_cases import (
 
 import dlkit
 from dlkit import memory
-from dlkit.workers import shared_memory
+from dlkit.workers import Result, shared_memory
+from dlkit.workers.pinned import Pinned
 from tests.structures import assert_same
 
 WITH_WORKERS = ["thread", "fork"]
@@ -1045,7 +1047,7 @@ def test_the_global_generators_of_the_caller_are_left_alone(way):
     assert state() == theirs
 
 
-class Pinned:
+class Pinnable:
     """Stands for a tensor where there is no accelerator to pin for."""
 
     def __init__(self, name, where=None):
@@ -1054,7 +1056,7 @@ class Pinned:
     def pin_memory(self):
         if self.name == 4:
             raise RuntimeError("cannot pin")
-        return Pinned(self.name, threading.current_thread().name)
+        return Pinnable(self.name, threading.current_thread().name)
 
 
 class PinnedDataset:
@@ -1062,11 +1064,11 @@ class PinnedDataset:
         return 6
 
     def __getitem__(self, index):
-        return Pinned(index)
+        return Pinnable(index)
 
 
 def pinned_names(samples):
-    return [Pinned(f"name {sample}") for sample in samples]
+    return [Pinnable(f"name {sample}") for sample in samples]
 
 
 @pytest.fixture
@@ -1111,6 +1113,51 @@ def test_a_stream_is_pinned_and_its_end_leaves_no_time_out_behind(way, accelerat
         # As long as it takes until the thread that pins would have run into the time-out.
         until = time.monotonic() + 0.3
         eventually(lambda until=until: time.monotonic() > until)
+
+
+class Answering:
+    """A pool whose answers are given by hand, and which counts how often it was waited for."""
+
+    size, sizes, closed = 1, None, False
+
+    def __init__(self):
+        self.running = self.asked = 0
+        self.answers = queue.SimpleQueue()
+
+    def begin(self, positions):
+        self.running += 1
+
+    def submit(self, worker, number, task): ...
+
+    def answer(self, number):
+        self.answers.put(Result(0, number, lambda: number, of_pass=self.running))
+
+    def take(self):
+        self.asked += 1
+        result = self.answers.get()
+        if result is None:
+            self.cancel()
+            raise dlkit.WorkerDiedError("closed")
+        return result
+
+    def cancel(self):
+        self.answers.put(None)
+
+    def close(self): ...
+
+
+def test_tasks_of_a_pass_that_was_left_are_not_waited_for_by_the_thread_that_pins():
+    pool = Answering()
+    pinned = Pinned(pool)
+    for tasks, results in ((5, 1), (2, 2)):
+        pinned.begin([])
+        for number in range(tasks):
+            pinned.submit(0, number, None)
+        for number in range(results):
+            pool.answer(number)
+            assert pinned.take().number == number
+    pinned.close()
+    assert pool.asked == 3
 
 
 @with_workers
