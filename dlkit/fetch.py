@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlkit.collate import default_collate
+from dlkit.collate.default import rows_are_the_batch
 from dlkit.datasets.base import Columns, Gathered, GathersBatches, as_list, samples_reader
 from dlkit.datasets.combine import Subset, vectorised
 from dlkit.datasets.tensors import TensorDataset
@@ -98,11 +99,12 @@ def _batch_maker(
     recorder: Untraced,
 ) -> Callable[[Any], Any]:
     """Return the function from indices to a batch that takes the fewest steps."""
-    if type(dataset) is TensorDataset and collate_fn is default_collate:
+    whole = collate_fn is default_collate and rows_are_the_batch()
+    if type(dataset) is TensorDataset and whole:
         # The rows of the tensors are the batch.
         return recorder.timed("fetch", writing(dataset.read_columns))
     read = samples_reader(recorder.dataset(dataset))
-    if collate_fn is default_collate and _reads_rows(dataset):
+    if whole and _reads_rows(dataset):
         read = writing(read)
     read, collate = recorder.timed("fetch", read), recorder.timed("collate", writing(collate_fn))
     if collate_fn is default_collate:  # which takes samples in any form
