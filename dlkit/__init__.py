@@ -5,6 +5,8 @@ The way of a batch, and the module that holds each step:
     dataset --indices--> sampler --> fetch --> collate --> worker boundary --> pin, copy --> batch
     datasets             samplers    fetch     collate     workers             device        loader
 
+README.md has the order in which all modules are read, from here to the command line.
+
 Using it needs torch, numpy and cloudpickle only; whatever else a module wants, it imports when it
 is called. The names below are imported at their first use, so that `dlkit --help` is there at once
 and `dlkit doctor` can report a torch that does not import.

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 Bytes = npt.NDArray[np.uint8]
-# Smaller parts, such as labels, have memory of their own: whoever keeps the labels of an epoch must
-# not keep its images by that.
+# Smaller parts, such as labels, have memory of their own: who keeps the labels of an epoch must not
+# keep its images too.
 LARGE = 1 << 14  # bytes
 
 

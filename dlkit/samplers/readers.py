@@ -84,9 +84,9 @@ class ShardedIterable(IterableDataset[Any]):
 
     A pass can be saved in its middle, by a `dlkit.DataLoader` or directly, and continued by another
     number of ranks: rank 0's state serves all of them, and every sample comes once. The number of
-    workers stays, to which the loader sees. If `dataset` has `state_dict` and `load_state_dict`,
-    reading goes on where it was; else, and in thread workers, which share one `dataset`, what lies
-    before is read once more, of which a warning tells.
+    workers stays the same; the loader sees to that. If `dataset` has `state_dict` and
+    `load_state_dict`, reading goes on where it was. Otherwise, and in thread workers, which share
+    one `dataset`, what lies before is read again, and a warning says so.
 
     What cannot be continued by other ranks: a pass of a loader with `in_order=False`, whose workers
     have come to different places on each rank; there every rank must load its own state.
