@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -26,7 +27,8 @@ from torch.utils import data as torch_data
 from worker_cases import Gate, children, descriptors, eventually, nothing_left, runs
 
 import dlkit
-from dlkit.workers import processes
+from dlkit.streaming import SimulatedClock
+from dlkit.workers import processes, threads
 from dlkit.workers.remote import HELD
 
 # ---- random faults ------------------------------------------------------------------------------
@@ -787,6 +789,17 @@ def test_a_replacement_that_cannot_be_started_ends_the_pass_in_words(monkeypatch
         with pytest.raises(dlkit.WorkerDiedError, match=r"code 7.*another one failed.*no more"):
             list(batches)
         del batches
+
+
+def test_threads_that_hang_are_waited_for_together_and_not_one_after_another(monkeypatch):
+    class Hangs:
+        def join(self, timeout):
+            clock.advance(timeout)
+
+    clock = SimulatedClock()
+    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=clock.now))
+    threads._close([], [Hangs() for _ in range(8)], threading.Event())
+    assert clock.now() == threads._PATIENCE
 
 
 def test_threads_that_cannot_all_be_started_are_all_ended(monkeypatch):

@@ -8,6 +8,7 @@ NumPy's and PyTorch's functions do, or wholly where there is no such lock (free-
 import os
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ from dlkit.workers.worker import Fetcher, WorkerSetup, own_generators
 _starting = threading.Lock()
 _STOP = object()
 KEPT = 8  # batches of one thread that may lie in memory that is used again
-_PATIENCE = 5.0  # seconds for the sample at hand; a thread that hangs can only be left behind
+_PATIENCE = 5.0  # seconds for the samples at hand; threads that hang can only be left behind
 
 
 class Threads:
@@ -221,6 +222,7 @@ def _close(
     stopping.set()
     for queue_of_worker in tasks:
         queue_of_worker.put(_STOP)
+    deadline = time.monotonic() + _PATIENCE
     for thread in threads:
         if thread is not threading.current_thread():
-            thread.join(_PATIENCE)
+            thread.join(max(0.0, deadline - time.monotonic()))
