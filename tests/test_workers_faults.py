@@ -28,7 +28,7 @@ from worker_cases import Gate, children, descriptors, eventually, nothing_left, 
 
 import dlkit
 from dlkit.streaming import SimulatedClock
-from dlkit.workers import processes, threads
+from dlkit.workers import processes, sending, threads
 from dlkit.workers.remote import HELD
 
 # ---- random faults ------------------------------------------------------------------------------
@@ -589,6 +589,29 @@ def python(code, **arguments):
     return subprocess.run(
         [sys.executable, "-c", lines], capture_output=True, text=True, timeout=120, **arguments
     )
+
+
+class Sums(torch_data.Dataset):
+    """The sum of each of some tensors, as the worker sees them."""
+
+    def __init__(self, tensors):
+        self.tensors = tensors
+
+    def __len__(self):
+        return len(self.tensors)
+
+    def __getitem__(self, index):
+        return self.tensors[index].sum(), self.tensors[index].numel()
+
+
+def test_without_room_in_dev_shm_every_tensor_arrives_as_itself(monkeypatch):
+    monkeypatch.setattr(sending, "_room_for_sharing", lambda: 0)
+    whole = torch.arange(60_000)
+    strided = [torch.full((60_000,), value)[::2] for value in range(6)]
+    data = Sums([*strided, whole[:30_000], whole, whole[::2], whole.view(200, 300).T])
+    loader = dlkit.DataLoader(data, None, num_workers=1, multiprocessing_context="forkserver")
+    expected = [(int(tensor.sum()), tensor.numel()) for tensor in data.tensors]
+    assert [(int(total), size) for total, size in loader] == expected
 
 
 def test_a_full_dev_shm_stops_nothing():
