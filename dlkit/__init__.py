@@ -5,6 +5,8 @@ The way of a batch, and the module that holds each step:
     dataset --indices--> sampler --> fetch --> collate --> worker boundary --> pin, copy --> batch
     datasets             samplers    fetch     collate     workers             device        loader
 
+README.md has the order in which all modules are read, from here to the command line.
+
 Using it needs torch, numpy and cloudpickle only; whatever else a module wants, it imports when it
 is called. The names below are imported at their first use, so that `dlkit --help` is there at once
 and `dlkit doctor` can report a torch that does not import.
@@ -67,7 +69,20 @@ __all__ = [
     "tune",
 ]
 
-_MODULES = ("collate", "datasets", "ddp", "samplers")
+# After `import dlkit` alone these are there as `dlkit.storage` and so on.
+_MODULES = (
+    "batch_size",
+    "cache",
+    "collate",
+    "datasets",
+    "ddp",
+    "samplers",
+    "storage",
+    "streaming",
+    "trace",
+    "trainer",
+    "transforms",
+)
 _HOMES = (
     "dlkit.loader",
     "dlkit.datasets",
@@ -95,4 +110,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -3,7 +3,9 @@
 PyTorch's rules and types of error, in words that name the argument and what was passed.
 """
 
+import math
 import multiprocessing
+import numbers
 import operator
 from collections.abc import Iterable
 from multiprocessing.context import BaseContext
@@ -16,17 +18,23 @@ if TYPE_CHECKING:
 
 
 def check_workers(
-    num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool
+    num_workers: int, timeout: Any, prefetch_factor: int | None, persistent_workers: bool
 ) -> None:
     """Raise unless the arguments about workers are possible, alone and together."""
-    try:
-        operator.index(num_workers)
-    except TypeError:
-        raise TypeError(f"num_workers must be an integer, but got {num_workers!r}") from None
+    factor = 0 if prefetch_factor is None else prefetch_factor
+    for name, value in (("num_workers", num_workers), ("prefetch_factor", factor)):
+        try:
+            operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, but got {value!r}") from None
     if num_workers < 0:
         raise ValueError(f"num_workers must be 0 or more, but got {num_workers}")
-    if timeout < 0:
-        raise ValueError(f"timeout must be 0 or more seconds, but got {timeout!r}")
+    if not isinstance(timeout, numbers.Real):
+        raise TypeError(f"timeout must be a number of seconds, but got {timeout!r}")
+    if not 0 <= float(timeout) < math.inf:
+        raise ValueError(
+            f"timeout must be 0 or more seconds (0 waits for ever), but got {timeout!r}"
+        )
     if timeout and num_workers == 0:
         raise ValueError(f"timeout needs num_workers > 0, but got timeout={timeout!r}")
     if prefetch_factor is not None and num_workers == 0:
@@ -98,7 +106,13 @@ def resolve_device(device: torch.device | str | int | None) -> torch.device | No
     """Return a device for batches to be copied to, with its number where there are several."""
     if device is None:
         return None
-    resolved = torch.device(device)
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device must be a device such as 'cuda:0', but got {device!r}: {reason}"
+        ) from None
     index: int | None = resolved.index  # None if the device was given without
     if resolved.type not in ("cpu", "meta") and index is None:
         accelerator = torch.accelerator.current_accelerator()

@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from dlkit.failures import raiser
+from dlkit.fetch import on_batch
 from dlkit.structure import map_structure
 from dlkit.trace.recorder import UNTRACED, Untraced
 
@@ -20,8 +22,8 @@ from dlkit.trace.recorder import UNTRACED, Untraced
 def pin_memory(batch: Any) -> Any:
     """Copy every tensor of a batch into pinned memory.
 
-    An object with a `pin_memory()` method of its own is asked to do it, which is how PyTorch pins
-    batches of a user's type; strings and numbers pass through.
+    An object with a `pin_memory()` method of its own is asked to do it, wherever in the batch it
+    is, which is how PyTorch pins a user's types; strings and numbers pass through.
 
     Args:
         batch: any nesting of tensors.
@@ -33,13 +35,15 @@ def pin_memory(batch: Any) -> Any:
         >>> pin_memory({"name": "a", "index": 3})
         {'name': 'a', 'index': 3}
     """
-    if hasattr(batch, "pin_memory"):
-        return batch.pin_memory()
-    return map_structure(_pin_part, batch)
+    return map_structure(_pin_part, batch, whole=_can_be_pinned)
+
+
+def _can_be_pinned(part: Any) -> bool:
+    return hasattr(part, "pin_memory")
 
 
 def _pin_part(part: Any) -> Any:
-    return part.pin_memory() if hasattr(part, "pin_memory") else part
+    return part.pin_memory() if _can_be_pinned(part) else part
 
 
 def can_pin_memory() -> bool:
@@ -61,20 +65,27 @@ def to_device(batch: Any, device: torch.device | str) -> Any:
     """Copy every tensor of a batch to a device; from pinned memory without waiting for it.
 
     Args:
-        batch: any nesting of tensors; an object with a `to(device)` method is asked to do it.
+        batch: any nesting of tensors; an object with a `to(device)` method is asked to do it, such
+            as a `PackedSequence`, a part of which has to stay on the host.
         device: where to, for instance `"cuda:0"`.
 
     Example:
         >>> to_device([torch.zeros(2), "name"], "cpu")
         [tensor([0., 0.]), 'name']
     """
-    return map_structure(lambda part: _move_part(part, device), batch)
+    return map_structure(lambda part: _move_part(part, device), batch, whole=_can_be_moved)
+
+
+def _can_be_moved(part: Any) -> bool:
+    return callable(getattr(part, "to", None))
 
 
 def _move_part(part: Any, device: torch.device | str) -> Any:
     if isinstance(part, Tensor):
         return part.to(device, non_blocking=True)
-    return part.to(device) if hasattr(part, "to") else part
+    if isinstance(part, PackedSequence):
+        return part.to(device, non_blocking=True)  # type: ignore[arg-type]  # its stub lacks this
+    return part.to(device) if _can_be_moved(part) else part
 
 
 class DeviceAhead:
@@ -114,11 +125,15 @@ class DeviceAhead:
     def __next__(self) -> Callable[[], Any]:
         if not self._copies:
             return next(self._batches)
-        current = self._next if self._begun else self._start_next()
-        if current is None:
+        if not self._begun:
+            self._next = self._start_next()
+            self._begun = True
+        if self._next is None:
             raise StopIteration
-        self._begun = True
-        self._next = self._start_next()
+        # Kept until the one after it is on its way: if no worker delivers that in time, it is due
+        # when asked again.
+        following = self._start_next()
+        current, self._next = self._next, following
         return current
 
     def _start_next(self) -> Callable[[], Any] | None:
@@ -127,29 +142,31 @@ class DeviceAhead:
         if get is None:
             return None
         try:
-            copy = self._copy(get())
+            copy, done = self._copy(get())
         except StopIteration:
             return None
         except Exception as error:
             return raiser(error)
-        return lambda: self._arrived(copy)
+        return lambda: self._arrived(copy, done)
 
-    def _arrived(self, batch: Any) -> Any:
+    def _arrived(self, batch: Any, done: Any) -> Any:
         """Let the computing wait for the copy, and keep its memory from being reused too soon."""
         stream = torch.accelerator.current_stream(self._device)
-        stream.wait_stream(self._stream)
+        stream.wait_event(done)  # not for the stream, on which the next copy is under way
 
         def record(part: Any) -> Any:
             if isinstance(part, Tensor) and part.device.type == self._device.type:
                 part.record_stream(stream)
             return part
 
-        return map_structure(record, batch)
+        return on_batch(partial(map_structure, record))(batch)
 
 
-def _start_copy(stream: Any, device: torch.device, batch: Any) -> Any:
+def _start_copy(stream: Any, device: torch.device, batch: Any) -> tuple[Any, Any]:
+    """Return the copy of a batch, and the event on the stream when it will be done."""
     with stream:
-        return to_device(_pinned(batch), device)
+        copy = on_batch(lambda batch: to_device(_pinned(batch), device))(batch)
+    return copy, stream.record_event()
 
 
 def _pinned(batch: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlkit.collate import default_collate
+from dlkit.collate.default import rows_are_the_batch
 from dlkit.datasets.base import Columns, Gathered, GathersBatches, as_list, samples_reader
 from dlkit.datasets.combine import Subset, vectorised
 from dlkit.datasets.tensors import TensorDataset
@@ -36,6 +37,22 @@ class Fetched(NamedTuple):
     skipped: tuple[SampleError, ...] = ()
     state: Any = None
     empty: bool = False
+
+
+def on_batch(function: Make) -> Make:
+    """Return a function that does with a batch what `function` does, and leaves what came along.
+
+    Example:
+        >>> on_batch(str.upper)(Fetched("ab", state="c"))
+        Fetched(batch='AB', skipped=(), state='c', empty=False)
+    """
+
+    def run(batch: Any) -> Any:
+        if type(batch) is Fetched:
+            return batch._replace(batch=function(batch.batch))
+        return function(batch)
+
+    return run
 
 
 def map_fetcher(
@@ -82,11 +99,12 @@ def _batch_maker(
     recorder: Untraced,
 ) -> Callable[[Any], Any]:
     """Return the function from indices to a batch that takes the fewest steps."""
-    if type(dataset) is TensorDataset and collate_fn is default_collate:
+    whole = collate_fn is default_collate and rows_are_the_batch()
+    if type(dataset) is TensorDataset and whole:
         # The rows of the tensors are the batch.
         return recorder.timed("fetch", writing(dataset.read_columns))
     read = samples_reader(recorder.dataset(dataset))
-    if collate_fn is default_collate and _reads_rows(dataset):
+    if whole and _reads_rows(dataset):
         read = writing(read)
     read, collate = recorder.timed("fetch", read), recorder.timed("collate", writing(collate_fn))
     if collate_fn is default_collate:  # which takes samples in any form
@@ -222,6 +240,17 @@ def iterable_fetcher(
         return Fetched(convert(batch[0]) if size is None else collate(batch), tuple(skipped))
 
     return fetch if skip is None else fetch_skipping
+
+
+def with_state(fetch: Callable[[Any], Any], dataset: Any) -> Callable[[Any], Any]:
+    """Let each batch carry the dataset's state, which will have moved on when it is delivered."""
+
+    def run(task: Any) -> Any:
+        batch = fetch(task)
+        fetched = batch if isinstance(batch, Fetched) else Fetched(batch)
+        return fetched._replace(state=dataset.state_dict())
+
+    return run
 
 
 def read_again(fetch: Callable[[Any], Any], task: Any, count: int) -> None:

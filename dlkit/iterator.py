@@ -14,18 +14,26 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
+from dlkit.datasets.base import has_state
 from dlkit.delivery import Delivery
 from dlkit.device import DeviceAhead, can_pin_memory, pin_memory
 from dlkit.epoch import Epoch, Share
 from dlkit.failures import is_fatal
-from dlkit.fetch import Fetched, iterable_fetcher, map_fetcher, read_again, skipping
+from dlkit.fetch import (
+    Fetched,
+    iterable_fetcher,
+    map_fetcher,
+    on_batch,
+    read_again,
+    skipping,
+    with_state,
+)
 from dlkit.samplers.foreign import Replayed
 from dlkit.streams import (
     length_watcher,
     start_positions,
     tell_reading_again,
     tell_size,
-    with_state,
 )
 from dlkit.trace.recorder import UNTRACED, Untraced
 from dlkit.workers import Ahead, Inline, Pool, Position
@@ -197,8 +205,7 @@ class EpochIterator(Generic[Batch]):
         self, loader: "DataLoader[Batch]", saved: dict[str, Any] | None, tasks: Iterator[Any]
     ) -> None:
         dataset, position = loader.dataset, saved["stream"] if saved is not None else None
-        stateful = hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict")
-        if stateful:
+        if has_state(dataset):
             self.epoch.stream = dataset
             if position is not None:
                 dataset.load_state_dict(position)
@@ -213,7 +220,7 @@ class EpochIterator(Generic[Batch]):
         if saved is not None and saved["batches"] and position is None:
             tell_reading_again(dataset, [Position(skip=saved["batches"])])
             read_again(fetch, loader.batch_size, saved["batches"])
-        if stateful and loader.device is not None:
+        if has_state(dataset) and loader.device is not None:
             fetch = with_state(fetch, dataset)
         self._run_inline(loader, fetch, tasks)
 
@@ -222,7 +229,7 @@ class EpochIterator(Generic[Batch]):
     ) -> None:
         batches = Inline(fetch, self._recorder).run(tasks)
         if loader.pin_memory and can_pin_memory():
-            batches = map(self._recorder.timed("transfer", pin_memory), batches)
+            batches = map(self._recorder.timed("transfer", on_batch(pin_memory)), batches)
         if loader.device is not None:
             ahead = DeviceAhead(repeat(partial(next, batches)), loader.device, self._recorder)
             batches = map(_call, ahead)

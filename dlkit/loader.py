@@ -180,11 +180,12 @@ class DataLoader(torch_data.DataLoader[Batch]):
         self._initialised = True
 
     def __iter__(self) -> "EpochIterator[Batch]":  # type: ignore[override]
-        resume, self._resume = self._resume, None
+        resume = self._resume
         self._epochs.begin(self, resume)
         saved = resume["epoch"] if resume else None
         start = EpochIterator[Batch] if self.trace is None else traced_pass
         iterator: EpochIterator[Batch] = start(self, saved)
+        self._resume = None  # not before: workers that could not be started may be tried again
         self._epoch = iterator.epoch
         return iterator
 

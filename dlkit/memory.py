@@ -11,6 +11,7 @@ and the batch is made in new memory.
 
 import contextlib
 import ctypes
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -23,8 +24,8 @@ import torch
 from torch import Tensor
 
 Bytes = npt.NDArray[np.uint8]
-# Smaller parts, such as labels, have memory of their own: whoever keeps the labels of an epoch must
-# not keep its images by that.
+# Smaller parts, such as labels, have memory of their own: who keeps the labels of an epoch must not
+# keep its images too.
 LARGE = 1 << 14  # bytes
 
 
@@ -79,22 +80,19 @@ def prepared_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[
         >>> prepared_array((2, 3), np.dtype("float32")) is None
         True
     """
-    memory = here.memory
-    if memory is None:
-        return None
-    nbytes = int(np.prod(shape)) * dtype.itemsize
-    piece = memory.take(nbytes) if nbytes >= LARGE else None
+    piece = _piece(math.prod(shape) * dtype.itemsize)
     return None if piece is None else piece.view(dtype).reshape(shape)
 
 
 def prepared_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
     """Return an uninitialised tensor in the memory that is written into; None if there is none."""
-    memory = here.memory
-    if memory is None:
-        return None
-    nbytes = int(np.prod(shape)) * dtype.itemsize
-    piece = memory.take(nbytes) if nbytes >= LARGE else None
+    piece = _piece(math.prod(shape) * dtype.itemsize)
     return None if piece is None else torch.frombuffer(piece, dtype=dtype).view(shape)
+
+
+def _piece(nbytes: int) -> Bytes | None:
+    memory = here.memory
+    return None if memory is None or nbytes < LARGE else memory.take(nbytes)
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # numbers of malloc.h

@@ -2,17 +2,15 @@
 
 An order is what a sampler yields in one epoch. Two views of it matter. *Where did each sample
 go?* is its displacement. *What do samples that arrive together have in common?* decides what a
-batch looks like, and is what ``mixing`` measures: the distance between neighbours in the order.
+batch looks like, and is what `mixing` measures: the distance between neighbours in the order.
 
->>> mixing(range(100))
-0.0
->>> displacement([2, 1, 0]).tolist()
-[2, 0, -2]
->>> run_lengths([0, 0, 0, 1, 1, 0]).tolist()
-[3, 2, 1]
+    >>> mixing(range(100))
+    0.0
+    >>> displacement([2, 1, 0]).tolist()
+    [2, 0, -2]
+    >>> run_lengths([0, 0, 0, 1, 1, 0]).tolist()
+    [3, 2, 1]
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -34,16 +32,17 @@ def displacement(order: Iterable[int]) -> NDArray[np.int64]:
     """Return how far each position of an epoch is from the sample that it shows.
 
     Args:
-        order: Indices in the order of the epoch, shape [n].
+        order: indices in the order of the epoch, shape `[n]`.
 
     Returns:
-        ``order[t] - t`` for each position t, shape [n].
+        `order[t] - t` for each position t, shape `[n]`.
 
     Raises:
-        ValueError: If ``order`` is not one row of integers.
+        ValueError: if `order` is not one row of integers.
 
-    >>> displacement([1, 2, 0]).tolist()
-    [1, 1, -2]
+    Example:
+        >>> displacement([1, 2, 0]).tolist()
+        [1, 1, -2]
     """
     indices = _vector(order, "order")
     return indices - np.arange(len(indices))
@@ -59,19 +58,20 @@ def mixing(order: Iterable[int]) -> float:
     between far ends, which is not better.
 
     Args:
-        order: Indices in the order of the epoch, shape [n].
+        order: indices in the order of the epoch, shape `[n]`.
 
     Returns:
         The mixing, 0 or more; 0 for fewer than three indices.
 
     Raises:
-        ValueError: If ``order`` is not one row of integers.
+        ValueError: if `order` is not one row of integers.
 
-    >>> mixing(range(9, -1, -1))
-    0.0
-    >>> shuffled = np.random.default_rng(0).permutation(10_000)
-    >>> round(mixing(shuffled), 1)
-    1.0
+    Example:
+        >>> mixing(range(9, -1, -1))
+        0.0
+        >>> shuffled = np.random.default_rng(0).permutation(10_000)
+        >>> round(mixing(shuffled), 1)
+        1.0
     """
     indices = _vector(order, "order")
     if len(indices) < 3:
@@ -85,16 +85,17 @@ def run_lengths(labels: Iterable[int]) -> NDArray[np.int64]:
     """Return the lengths of stretches in which one label repeats.
 
     Args:
-        labels: Class of each sample in the order of the epoch, shape [n].
+        labels: the class of each sample in the order of the epoch, shape `[n]`.
 
     Returns:
         Lengths in order; they add up to n.
 
     Raises:
-        ValueError: If ``labels`` is not one row of integers.
+        ValueError: if `labels` is not one row of integers.
 
-    >>> run_lengths([4, 4, 7]).tolist()
-    [2, 1]
+    Example:
+        >>> run_lengths([4, 4, 7]).tolist()
+        [2, 1]
     """
     classes = _vector(labels, "labels")
     if not len(classes):
@@ -109,22 +110,24 @@ def class_shares(
     """Return the share of each class in each batch.
 
     Args:
-        labels: Class of each sample of the dataset, shape [n].
-        batches: Lists of indices.
-        num_classes: Number of columns.
+        labels: the class of each sample of the dataset, shape `[n]`.
+        batches: lists of indices.
+        num_classes: how many classes there are.
 
     Returns:
-        Shares in 0..1, shape [batches, num_classes]; each row adds up to 1.
+        Shares in 0..1, shape `[batches, num_classes]`; each row adds up to 1.
 
     Raises:
-        ValueError: If a label is not in 0..num_classes - 1, or a batch is empty.
+        ValueError: if a label is not in 0..num_classes - 1, or a batch is empty.
 
-    >>> class_shares([0, 0, 1, 1], [[0, 1], [1, 2]], 2).tolist()
-    [[1.0, 0.0], [0.5, 0.5]]
+    Example:
+        >>> class_shares([0, 0, 1, 1], [[0, 1], [1, 2]], 2).tolist()
+        [[1.0, 0.0], [0.5, 0.5]]
     """
     classes = _vector(labels, "labels")
     if len(classes) and not (classes.min() >= 0 and classes.max() < num_classes):
-        raise ValueError(f"labels must be in 0..{num_classes - 1}, got {sorted(set(classes))}")
+        wrong = classes[(classes < 0) | (classes >= num_classes)][0]
+        raise ValueError(f"labels must be in 0..{num_classes - 1}, but got {wrong}")
     rows = []
     for batch in batches:
         if not len(batch):

@@ -20,6 +20,8 @@ from typing import Any
 from dlkit.memory import Bytes
 from dlkit.workers.shared_memory import Handle, attach, create
 
+_PURPOSE = "data that processes share"
+
 
 class Region:
     """Zeroed shared memory of a fixed size.
@@ -43,7 +45,7 @@ class Region:
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
         self.memory: Bytes
-        self.memory, self.handle = create(nbytes)
+        self.memory, self.handle = create(nbytes, _PURPOSE)
         self._own()
 
     def _own(self) -> None:
@@ -61,7 +63,7 @@ class Region:
         self.nbytes = state["nbytes"]
         handle = state["handle"]
         if handle is None:
-            self.memory, self.handle = create(self.nbytes)
+            self.memory, self.handle = create(self.nbytes, _PURPOSE)
         else:
             self.handle = handle if isinstance(handle, str) else handle.detach()
             # Before the first lock: closing any descriptor of a file ends the locks on it.

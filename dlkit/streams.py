@@ -10,23 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlkit.epoch import Epoch
-from dlkit.fetch import Fetched
 from dlkit.samplers.readers import ShardedIterable, warn_of_reading_again
 from dlkit.workers import Position
 
 if TYPE_CHECKING:
     from dlkit.loader import DataLoader
-
-
-def with_state(fetch: Callable[[Any], Any], dataset: Any) -> Callable[[Any], Any]:
-    """Let each batch carry the dataset's state, which will have moved on when it is delivered."""
-
-    def run(task: Any) -> Any:
-        batch = fetch(task)
-        fetched = batch if isinstance(batch, Fetched) else Fetched(batch)
-        return fetched._replace(state=dataset.state_dict())
-
-    return run
 
 
 def start_positions(dataset: Any, size: int) -> list[Position]:

@@ -491,7 +491,7 @@ def test_an_index_outside_is_refused_also_when_everything_is_cached(index):
 
 
 def test_more_memory_than_there_are_addresses_is_an_error_in_words():
-    with pytest.raises(MemoryError, match="no shared memory"):
+    with pytest.raises(MemoryError, match="no shared memory for data that processes share"):
         MemoryCache([1], 1 << 60)
 
 

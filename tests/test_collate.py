@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils import data as torch_data
 
+import dlkit
 from dlkit.collate import (
     Padded,
     default_collate,
@@ -142,6 +143,17 @@ def test_a_registered_type_and_its_subclasses_use_the_users_rule() -> None:
 
     register_collate(Word, lambda words: "+".join(words))
     assert default_collate([{"w": Shout("a")}, {"w": Shout("b")}]) == {"w": "a+b"}
+
+
+@pytest.mark.usefixtures("clean_registry")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_rule_for_a_built_in_type_is_used_in_place_of_ours(workers: int) -> None:
+    register_collate(str, "+".join)
+    register_collate(torch.Tensor, lambda rows: [int(row) for row in rows])
+    assert default_collate([("a", 1), ("b", 2)])[0] == "a+b"
+    dataset = dlkit.TensorDataset(torch.arange(4))
+    loader = dlkit.DataLoader(dataset, 2, num_workers=workers)
+    assert list(loader) == [[[0, 1]], [[2, 3]]]
 
 
 def test_a_type_in_pytorchs_registry_uses_pytorchs_rule() -> None:

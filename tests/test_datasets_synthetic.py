@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, default_collate
 
-from dlkit.datasets import synthetic
+from dlkit.datasets import read_samples, synthetic
 from dlkit.datasets.synthetic import Cost, synthetic_images
 
 
@@ -140,6 +140,15 @@ def test_an_index_that_is_no_integer_is_a_type_error(index):
 
 def test_iterating_ends_after_the_last_sample():
     assert len(list(iter(synthetic_images(3, (1, 2, 2))))) == 3
+
+
+def test_a_subclass_that_overrides_getitem_alone_is_obeyed():
+    class Labels(synthetic.SyntheticImages):
+        def __getitem__(self, index):
+            return super().__getitem__(index)[1]
+
+    labels = Labels(9, (1, 2, 2))
+    assert read_samples(labels, [3, 1]) == [labels[3], labels[1]]
 
 
 def test_an_empty_dataset_has_no_samples():

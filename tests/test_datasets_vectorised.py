@@ -222,6 +222,19 @@ def test_a_bad_argument_is_named(make: Any, error: type[Exception], message: str
         make()
 
 
+@pytest.mark.parametrize(
+    ("index", "error"),
+    [(1.5, IndexError), (True, TypeError), ("1", TypeError), (1 << 70, IndexError)],
+)
+def test_what_is_no_index_is_refused_and_never_rounded(index: Any, error: type[Exception]) -> None:
+    both = dlkit.ConcatDataset([Letters(), Letters()])
+    with pytest.raises(error, match=str(index)):
+        both[index]
+    for dataset in (both, dlkit.Subset(Letters(), np.arange(3)), dlkit.TensorDataset(X)):
+        with pytest.raises(error, match=str(index)):
+            dataset.__getitems__([index])
+
+
 def test_exchanged_tensors_are_read_and_checked() -> None:
     dataset = dlkit.TensorDataset(X)
     dataset.tensors = (Y, Y + 1)

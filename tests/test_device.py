@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils import data as torch_data
 from torch.utils.data._utils.pin_memory import pin_memory as torch_pin_memory
 
 import dlkit
@@ -32,10 +33,18 @@ class Pinnable:
     __hash__ = None  # type: ignore[assignment]
 
 
+class PinnableDict(dict[str, Any]):
+    """A container that pins itself."""
+
+    def pin_memory(self) -> "PinnableDict":
+        return PinnableDict(self, pinned=True)
+
+
 @pytest.mark.parametrize(
     "batch",
     [
         Pinnable("alone"),
+        {"a": [PinnableDict(x=Pinnable("x"))]},
         [Pinnable("a"), 1, "text", b"bytes", None],
         (Pinnable("a"), (Pinnable("b"),)),
         {"a": Pinnable("a"), "b": [Pinnable("b")]},
@@ -63,6 +72,22 @@ def test_moving_keeps_the_structure_and_leaves_the_rest() -> None:
     assert moved["x"][0].device.type == "meta"
     assert moved["y"].image.device.type == "meta"
     assert [moved["x"][1], moved["y"].name] == ["name", "s"]
+
+
+def test_a_container_that_moves_itself_is_asked_to() -> None:
+    packed = torch.nn.utils.rnn.pack_sequence([torch.ones(2), torch.ones(1)])
+    moved = to_device({"packed": packed, "scene": Moving("pageable")}, "meta")
+    assert moved["packed"].data.device.type == "meta"
+    assert moved["packed"].batch_sizes.tolist() == [2, 1], "what has to stay on the host does"
+    assert moved["scene"] == Moving("meta")
+
+
+@dataclass
+class Moving:
+    place: str
+
+    def to(self, device: str) -> "Moving":
+        return Moving(device)
 
 
 @pytest.mark.parametrize("data", [[1, [2, (3,)]], {"a": {"b": 1}}, Point(1, 2), "text"])
@@ -100,6 +125,7 @@ class Stream:
     """Stands for an accelerator's stream: notes what it is asked."""
 
     def __init__(self, *_: Any) -> None:
+        self.recorded = 0
         self.waited_for: list[Any] = []
 
     def __enter__(self) -> "Stream":
@@ -107,8 +133,12 @@ class Stream:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def wait_stream(self, other: Any) -> None:
-        self.waited_for.append(other)
+    def record_event(self) -> str:
+        self.recorded += 1
+        return f"copy {self.recorded} is done"
+
+    def wait_event(self, event: str) -> None:
+        self.waited_for.append(event)
 
 
 @pytest.fixture
@@ -130,7 +160,7 @@ def test_one_batch_is_copied_ahead_and_waited_for_when_it_is_handed_out(computin
     assert read == ["a", "b"]
     assert computing.waited_for == []
     assert first() == ["copy of", "a"]
-    assert len(computing.waited_for) == 1
+    assert computing.waited_for == ["copy 1 is done"], "and not for the copy of b"
     assert [get() for get in ahead] == [["copy of", "b"], ["copy of", "c"]]
 
 
@@ -144,6 +174,28 @@ def test_an_error_is_raised_in_its_turn_and_later_batches_follow(computing: Stre
         next(ahead)()
     assert next(ahead)() == ["copy of", "c"]
     assert list(ahead) == []
+
+
+def test_a_source_that_fails_itself_loses_no_batch(computing: Stream) -> None:
+    class Late:
+        """Has its second batch only when it is asked again, as workers that miss a time-out."""
+
+        def __init__(self) -> None:
+            self.answers = iter(["a", TimeoutError("not yet"), "b"])
+
+        def __iter__(self) -> "Late":
+            return self
+
+        def __next__(self) -> Any:
+            answer = next(self.answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return lambda: answer
+
+    ahead = DeviceAhead(Late(), torch.device("cuda"))
+    with pytest.raises(TimeoutError):
+        next(ahead)
+    assert [get()[1] for get in ahead] == ["a", "b"]
 
 
 def test_a_source_may_end_by_stop_iteration(computing: Stream) -> None:
@@ -173,3 +225,39 @@ def test_the_state_counts_delivered_batches_though_one_is_copied_ahead(
     loader.load_state_dict(state)
     assert [batch[1].tolist() for batch in loader] == rest
     assert len(rest) == 3
+
+
+class Stated(torch_data.IterableDataset[Any]):
+    """A stream whose state holds something that could be pinned and moved."""
+
+    def __iter__(self) -> Any:
+        return iter([Pinnable(str(number)) for number in range(4)])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"noise": Pinnable("state"), "tensor": torch.zeros(2)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_state_of_a_stream_is_not_pinned_with_its_batches(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    loader = dlkit.DataLoader(
+        Stated(), 2, num_workers=workers, worker_method="thread", pin_memory=True, collate_fn=list
+    )
+    assert all(part.pinned for part in next(iter(loader)))
+    state = loader.state_dict()["epoch"]
+    saved = state["shares"][0]["state"] if workers else state["stream"]
+    assert saved["noise"] == Pinnable("state")
+
+
+def test_what_came_with_a_batch_stays_where_it_is_when_the_batch_is_copied(
+    monkeypatch: pytest.MonkeyPatch, computing: Stream
+) -> None:
+    monkeypatch.setattr(dlkit.device, "to_device", lambda batch, device: to_device(batch, "meta"))
+    loader = dlkit.DataLoader(Stated(), 2, device="cuda:0", collate_fn=lambda s: torch.ones(2))
+    assert next(iter(loader)).device.type == "meta"
+    assert loader.state_dict()["epoch"]["stream"]["tensor"].device.type == "cpu"

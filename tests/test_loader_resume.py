@@ -21,6 +21,8 @@ from loader_cases import (
     seed_everything,
 )
 
+import dlkit
+from dlkit import DataLoader
 from dlkit.randomness import get_rng_state, set_rng_state
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*are read again and thrown away")
@@ -223,6 +225,20 @@ def test_with_several_iterators_the_state_is_that_of_the_newest(case, first, sec
     set_rng_state(saved["random"])
     loader.load_state_dict(saved["loader"])
     assert difference(expected, take(iter(loader), 1000)) is None
+
+
+def test_a_loaded_state_is_kept_for_another_try_where_workers_cannot_be_started(monkeypatch):
+    loader = DataLoader(range(12), 2, shuffle=True, num_workers=1, worker_method="thread")
+    batches = iter(loader)
+    next(batches)
+    state = loader.state_dict()
+    rest = [batch.tolist() for batch in batches]
+    loader.load_state_dict(state)
+    with monkeypatch.context() as patched:
+        patched.setattr(dlkit.loader, "start_pool", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            iter(loader)
+    assert [batch.tolist() for batch in loader] == rest
 
 
 def test_an_iterator_that_begins_late_does_not_take_the_loaded_state_from_the_one_it_is_for():

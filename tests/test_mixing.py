@@ -77,7 +77,7 @@ def test_orders_must_be_one_row_of_integers(score, bad):
 
 
 def test_class_shares_refuse_labels_out_of_range_and_empty_batches():
-    with pytest.raises(ValueError, match=r"labels must be in 0\.\.1"):
+    with pytest.raises(ValueError, match=r"labels must be in 0\.\.1, but got 2$"):
         class_shares([0, 2], [[0]], 2)
     with pytest.raises(ValueError, match="batch is empty"):
         class_shares([0, 1], [[]], 2)

@@ -103,6 +103,15 @@ def test_normalize_statistics_are_those_of_torch():
     assert torch.allclose(layer.std, images.double().std((0, 2, 3), correction=0).float())
 
 
+def test_normalize_finds_a_constant_channel_whatever_rounding_makes_of_it():
+    torch.manual_seed(0)
+    for value in torch.rand(50).tolist():
+        images = torch.rand(1267, 2, 3, 1)
+        images[:, 1] = value
+        with pytest.raises(ValueError, match="constant"):
+            Normalize.from_images(images)
+
+
 def test_normalize_travels_with_the_weights():
     state = nn.Sequential(Normalize([0.1], [0.3]), SimpleCNN()).state_dict()
     other = nn.Sequential(Normalize([0.0], [1.0]), SimpleCNN())

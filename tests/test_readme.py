@@ -3,6 +3,8 @@
 import doctest
 import re
 import shlex
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -34,6 +36,14 @@ def test_the_paths_that_contributors_are_sent_to_exist():
     paths = set(re.findall(r"`((?:dlkit|tests|notebooks|benchmarks)/[\w./]*)`", text))
     assert len(paths) > 8
     assert [path for path in sorted(paths) if "NN" not in path and not (ROOT / path).exists()] == []
+
+
+def test_the_names_that_it_gives_are_there_after_importing_dlkit_alone():
+    names = sorted({word.split("(")[0] for word in WORDS if re.match(r"dlkit(\.\w+)+", word)})
+    assert {"dlkit.storage.convert", "dlkit.cache.MemoryCache", "dlkit.streaming"} <= set(names)
+    code = "import dlkit\n" + "\n".join(names)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_its_links_and_pictures_lead_to_files():

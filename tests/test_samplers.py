@@ -218,6 +218,22 @@ def test_stratified_batches_keep_the_class_shares(
             assert abs(seen[label] - total * drawn / len(labels)) < 1
 
 
+@pytest.mark.parametrize("sizes", [[100, 5, 1, 100, 8, 100], [13, 1, 5, 100, 40, 13, 5, 40]])
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+def test_rare_classes_beside_frequent_ones_leave_every_batch_full(
+    sizes: list[int], batch_size: int
+) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    batches = list(samplers.StratifiedBatchSampler(labels, batch_size))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(labels)))
+    assert {len(batch) for batch in batches[:-1]} == {batch_size}
+    come, drawn = np.zeros(len(sizes)), 0
+    for batch in batches:
+        come += np.bincount(labels[batch], minlength=len(sizes))
+        drawn += len(batch)
+        assert (np.abs(come - np.array(sizes) * drawn / len(labels)) < 1).all()
+
+
 def test_a_stratified_order_differs_from_epoch_to_epoch_only_if_shuffled() -> None:
     shuffled = samplers.StratifiedBatchSampler(LABELS, 5, generator=seeded())
     assert list(shuffled) != list(shuffled)
@@ -303,6 +319,8 @@ def test_an_exchanged_sampler_is_used() -> None:
     [
         (lambda: samplers.SequentialSampler(iter([1])), TypeError, "data_source"),
         (lambda: samplers.RandomSampler([]), ValueError, "empty"),
+        (lambda: list(samplers.RandomSampler([], num_samples=3)), ValueError, "empty"),
+        (lambda: list(samplers.RandomSampler([], True, 3)), ValueError, "empty"),
         (lambda: samplers.RandomSampler([1], replacement=1), TypeError, "replacement"),
         (lambda: samplers.RandomSampler([1], num_samples=0), ValueError, "num_samples"),
         (lambda: samplers.RandomSampler([1], num_samples=True), ValueError, "num_samples"),

@@ -592,8 +592,8 @@ def test_the_plan_shows_a_mistake():
         (lambda: shard_plan(4, 0), ValueError, "num_replicas"),
         (lambda: shard_plan(4, 2, 0), ValueError, "batch_size"),
         (lambda: plan_of([], 3), ValueError, "at least one rank"),
-        (lambda: plan_of([[3]], 3), ValueError, "from 0 to 2"),
-        (lambda: plan_of([[-1]], 3), ValueError, "from 0 to 2"),
+        (lambda: plan_of([[3]], 3), ValueError, "from 0 to 2, but got 3"),
+        (lambda: plan_of([[-1]], 3), ValueError, "from 0 to 2, but got -1"),
         (lambda: shard_plan(4, 2).workers(0), ValueError, "num_workers"),
     ],
 )

@@ -225,7 +225,19 @@ def test_a_trace_comes_back_from_json_files_and_pickles(tmp_path):
         assert other.summary() == trace.summary()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "dlkit trace 1"}', "\x00"])
+EMPTY = Trace().to_json()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", '{"format": "dlkit trace 1"}', "\x00"),
+        EMPTY.replace('"capacity": 16384', '"capacity": "many"'),
+        EMPTY.replace('"capacity": 16384', '"capacity": 0'),
+        EMPTY.replace('"parts": []', '"parts": null'),
+        EMPTY.replace('"rank": 0', '"rank": []'),
+    ],
+)
 def test_what_is_no_trace_is_refused(text, tmp_path):
     (tmp_path / "file").write_text(text)
     with pytest.raises(ValueError, match="holds no trace"):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
-from worker_cases import WAYS
+from worker_cases import PATIENCE, WAYS
 
 import dlkit
 from dlkit.cache import MemoryCache
@@ -25,6 +25,7 @@ from dlkit.transforms import (
     measure_costs,
     sample_seeds,
     sample_uniforms,
+    seeded,
     set_epoch,
     show,
 )
@@ -113,6 +114,15 @@ def test_the_global_generators_stay_where_they_were():
     torch.manual_seed(5), random.seed(5), np.random.seed(5)  # noqa: NPY002
     dataset.__getitems__([1, 2, 3])
     assert (torch.rand(1), random.random(), np.random.rand()) == expected  # noqa: NPY002
+
+
+def test_a_worker_that_is_forked_while_a_thread_augments_does_not_wait_for_that_thread():
+    noisy = SeededTransform([0.0] * 4, lambda x: x + random.random(), seed=0)
+    expected = [noisy[index] for index in range(4)]
+    loader = dlkit.DataLoader(noisy, 4, timeout=PATIENCE, collate_fn=list, **WAYS["fork"])
+    with seeded._borrowed_generators():  # as a thread does while it augments
+        (batch,) = loader
+    assert batch == expected
 
 
 def test_torchvision_augments_alike_in_every_worker():

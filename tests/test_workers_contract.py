@@ -6,6 +6,7 @@ seconds, so only the tests at the top, which say what could differ there, use al
 
 import gc
 import os
+import queue
 import random
 import threading
 import time
@@ -18,11 +19,21 @@ import numpy as np
 import pytest
 import torch
 from torch.utils import data as torch_data
-from worker_cases import WAYS, Gate, children, eventually, nothing_left, runs, slots_mapped
+from worker_cases import (
+    PATIENCE,
+    WAYS,
+    Gate,
+    children,
+    eventually,
+    nothing_left,
+    runs,
+    slots_mapped,
+)
 
 import dlkit
 from dlkit import memory
-from dlkit.workers import shared_memory
+from dlkit.workers import Result, shared_memory
+from dlkit.workers.pinned import Pinned
 from tests.structures import assert_same
 
 WITH_WORKERS = ["thread", "fork"]
@@ -495,16 +506,24 @@ def test_a_stream_with_a_state_resumes_in_each_worker_without_reading_again(way,
             assert [b.tolist() for b in other] == whole[stop:]
 
 
+class SaysWhere(Sharded):
+    """It can say where it stands, but nobody can set it back there."""
+
+    def state_dict(self):
+        return {"at": 0}
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("kind", [Sharded, SaysWhere])
 @with_workers
-def test_a_stream_without_a_state_is_read_again_and_that_is_said(way, workers):
-    whole = [b.tolist() for b in loader_of(Sharded(29), way, 2, num_workers=workers)]
+def test_a_stream_without_a_state_is_read_again_and_that_is_said(way, kind, workers):
+    whole = [b.tolist() for b in loader_of(kind(29), way, 2, num_workers=workers)]
     for stop in (1, 4, 9):
-        loader = loader_of(Sharded(29), way, 2, num_workers=workers)
+        loader = loader_of(kind(29), way, 2, num_workers=workers)
         batches = iter(loader)
         for _ in range(stop):
             next(batches)
-        other = loader_of(Sharded(29), way, 2, num_workers=workers)
+        other = loader_of(kind(29), way, 2, num_workers=workers)
         other.load_state_dict(loader.state_dict())
         del batches
         with pytest.warns(UserWarning, match=f"no state_dict .* {stop} batches are read again"):
@@ -751,6 +770,21 @@ def test_stop_iteration_of_a_map_style_dataset_is_an_error_and_no_early_end(way)
     with pytest.raises(RuntimeError, match="raised StopIteration"):
         next(batches)
     assert next(batches).tolist() == [4, 5]
+
+
+class Pair(tuple):
+    """A tuple that cannot be made from a list of its parts."""
+
+    def __new__(cls, first, second):
+        return super().__new__(cls, (first, second))
+
+
+@pytest.mark.parametrize(
+    "collate_fn", [lambda s: Pair(*s), lambda s: torch.eye(2).to_sparse()], ids=["pair", "sparse"]
+)
+def test_threads_deliver_batches_whose_size_nobody_can_tell(collate_fn):
+    batches = list(loader_of(range(4), "thread", 2, collate_fn=collate_fn, timeout=PATIENCE))
+    assert [type(batch) for batch in batches] == 2 * [type(collate_fn([0, 1]))]
 
 
 @pytest.mark.parametrize("way", ["fork"])
@@ -1013,7 +1047,7 @@ def test_the_global_generators_of_the_caller_are_left_alone(way):
     assert state() == theirs
 
 
-class Pinned:
+class Pinnable:
     """Stands for a tensor where there is no accelerator to pin for."""
 
     def __init__(self, name, where=None):
@@ -1022,7 +1056,7 @@ class Pinned:
     def pin_memory(self):
         if self.name == 4:
             raise RuntimeError("cannot pin")
-        return Pinned(self.name, threading.current_thread().name)
+        return Pinnable(self.name, threading.current_thread().name)
 
 
 class PinnedDataset:
@@ -1030,11 +1064,11 @@ class PinnedDataset:
         return 6
 
     def __getitem__(self, index):
-        return Pinned(index)
+        return Pinnable(index)
 
 
 def pinned_names(samples):
-    return [Pinned(f"name {sample}") for sample in samples]
+    return [Pinnable(f"name {sample}") for sample in samples]
 
 
 @pytest.fixture
@@ -1079,6 +1113,51 @@ def test_a_stream_is_pinned_and_its_end_leaves_no_time_out_behind(way, accelerat
         # As long as it takes until the thread that pins would have run into the time-out.
         until = time.monotonic() + 0.3
         eventually(lambda until=until: time.monotonic() > until)
+
+
+class Answering:
+    """A pool whose answers are given by hand, and which counts how often it was waited for."""
+
+    size, sizes, closed = 1, None, False
+
+    def __init__(self):
+        self.running = self.asked = 0
+        self.answers = queue.SimpleQueue()
+
+    def begin(self, positions):
+        self.running += 1
+
+    def submit(self, worker, number, task): ...
+
+    def answer(self, number):
+        self.answers.put(Result(0, number, lambda: number, of_pass=self.running))
+
+    def take(self):
+        self.asked += 1
+        result = self.answers.get()
+        if result is None:
+            self.cancel()
+            raise dlkit.WorkerDiedError("closed")
+        return result
+
+    def cancel(self):
+        self.answers.put(None)
+
+    def close(self): ...
+
+
+def test_tasks_of_a_pass_that_was_left_are_not_waited_for_by_the_thread_that_pins():
+    pool = Answering()
+    pinned = Pinned(pool)
+    for tasks, results in ((5, 1), (2, 2)):
+        pinned.begin([])
+        for number in range(tasks):
+            pinned.submit(0, number, None)
+        for number in range(results):
+            pool.answer(number)
+            assert pinned.take().number == number
+    pinned.close()
+    assert pool.asked == 3
 
 
 @with_workers

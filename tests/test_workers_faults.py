@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -26,7 +27,8 @@ from torch.utils import data as torch_data
 from worker_cases import Gate, children, descriptors, eventually, nothing_left, runs
 
 import dlkit
-from dlkit.workers import processes
+from dlkit.streaming import SimulatedClock
+from dlkit.workers import processes, sending, threads
 from dlkit.workers.remote import HELD
 
 # ---- random faults ------------------------------------------------------------------------------
@@ -589,6 +591,29 @@ def python(code, **arguments):
     )
 
 
+class Sums(torch_data.Dataset):
+    """The sum of each of some tensors, as the worker sees them."""
+
+    def __init__(self, tensors):
+        self.tensors = tensors
+
+    def __len__(self):
+        return len(self.tensors)
+
+    def __getitem__(self, index):
+        return self.tensors[index].sum(), self.tensors[index].numel()
+
+
+def test_without_room_in_dev_shm_every_tensor_arrives_as_itself(monkeypatch):
+    monkeypatch.setattr(sending, "_room_for_sharing", lambda: 0)
+    whole = torch.arange(60_000)
+    strided = [torch.full((60_000,), value)[::2] for value in range(6)]
+    data = Sums([*strided, whole[:30_000], whole, whole[::2], whole.view(200, 300).T])
+    loader = dlkit.DataLoader(data, None, num_workers=1, multiprocessing_context="forkserver")
+    expected = [(int(tensor.sum()), tensor.numel()) for tensor in data.tensors]
+    assert [(int(total), size) for total, size in loader] == expected
+
+
 def test_a_full_dev_shm_stops_nothing():
     code = """
         import torch, dlkit
@@ -787,6 +812,33 @@ def test_a_replacement_that_cannot_be_started_ends_the_pass_in_words(monkeypatch
         with pytest.raises(dlkit.WorkerDiedError, match=r"code 7.*another one failed.*no more"):
             list(batches)
         del batches
+
+
+def test_threads_that_hang_are_waited_for_together_and_not_one_after_another(monkeypatch):
+    class Hangs:
+        def join(self, timeout):
+            clock.advance(timeout)
+
+    clock = SimulatedClock()
+    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=clock.now))
+    threads._close([], [Hangs() for _ in range(8)], threading.Event())
+    assert clock.now() == threads._PATIENCE
+
+
+def test_threads_that_cannot_all_be_started_are_all_ended(monkeypatch):
+    start = threading.Thread.start
+
+    def fail(thread):
+        if thread.name == "dlkit worker 2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    width = torch.get_num_threads()
+    loader = dlkit.DataLoader(range(6), num_workers=3, worker_method="thread")
+    with nothing_left(), pytest.raises(RuntimeError, match="new thread"):
+        iter(loader)
+    assert torch.get_num_threads() == width
 
 
 class Dies:

@@ -22,10 +22,11 @@ _registry: dict[type, CollateFunction] = {}
 
 
 def register_collate(kind: type, function: CollateFunction) -> None:
-    """Say how samples (or parts of samples) of a type of your own become a batch.
+    """Say how samples (or parts of samples) of a type become a batch.
 
     Args:
-        kind: the type; its subclasses are meant too, unless they are registered themselves.
+        kind: a type of your own, or one that would be batched otherwise, such as `str`; its
+            subclasses are meant too, unless they are registered themselves.
         function: from a list of such objects to their batch.
 
     Raises:
@@ -42,6 +43,11 @@ def register_collate(kind: type, function: CollateFunction) -> None:
     if not callable(function):
         raise TypeError(f"function must be callable, but got {function!r}")
     _registry[kind] = function
+
+
+def rows_are_the_batch() -> bool:
+    """Whether tuples of rows of tensors become those rows: no rule of the user's is for them."""
+    return tuple not in _registry and Tensor not in _registry
 
 
 def default_collate(samples: Sequence[Any]) -> Any:
@@ -70,7 +76,7 @@ def default_collate(samples: Sequence[Any]) -> Any:
         ...
         RuntimeError: cannot stack sample: shapes differ, [2] in sample 0 but [3] in sample 1
     """
-    if type(samples) is Columns:
+    if type(samples) is Columns and rows_are_the_batch():
         return list(samples.columns)
     # A user's rule for numbers, say, is for the samples one by one.
     if isinstance(samples, Gathered) and not _registry:
@@ -115,7 +121,7 @@ def collate_nested(
     kind = type(first)
     if leaf is not None and (result := leaf(samples)) is not None:
         return result
-    rule = BUILT_IN.get(kind) or _rule_for(kind)
+    rule = _registry.get(kind) or BUILT_IN.get(kind) or _rule_for(kind)
     if rule is not None:
         return rule(samples)
     if isinstance(first, Mapping):
@@ -180,9 +186,7 @@ def _field(samples: Sequence[Any], key: Any, leaf: Callable[[Sequence[Any]], Any
 
 
 def _rule_for(kind: type) -> CollateFunction | None:
-    """The rule for a type: the user's, then PyTorch's registry, then a base class's."""
-    if kind in _registry:
-        return _registry[kind]
+    """The rule for a type that has none itself: PyTorch's registry's, then a base class's."""
     if kind in _torch_registry:
         theirs = _torch_registry[kind]
         return lambda samples: theirs(samples, collate_fn_map=_torch_registry)

@@ -147,21 +147,33 @@ def _reads_otherwise(dataset: Any) -> bool:
     return False
 
 
+def has_state(dataset: Any) -> bool:
+    """Whether a dataset, an iterable one mostly, can say where it stands and be set back there."""
+    return hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict")
+
+
 def as_index_array(indices: Indices) -> npt.NDArray[np.int64]:
     """Return indices as an array; anything but integers is refused, never rounded.
 
     Raises:
-        IndexError, TypeError: if an index is a float or no number at all; what indexing a tensor
-            with it raises.
+        IndexError, TypeError: if an index is a float, a bool or no number at all, or does not fit
+            into 64 bits.
     """
     if type(indices) is np.ndarray and indices.dtype is _INT64:  # as samplers of ours give them
         return indices
     array = np.asarray(indices)
-    if array.dtype.kind not in "iu" and array.size:
-        wrong = next(index for index in indices if not isinstance(index, int | np.integer))
-        error = IndexError if isinstance(wrong, float) else TypeError
-        raise error(f"indices must be integers, but got {wrong!r}")
-    return array.astype(np.int64, copy=False)
+    if array.dtype.kind in "iu" or not array.size:
+        return array.astype(np.int64, copy=False)
+    for index in indices:
+        if isinstance(index, bool) or not isinstance(index, int | np.integer):
+            error = IndexError if isinstance(index, float) else TypeError
+            raise error(f"indices must be integers, but got {index!r}")
+    try:
+        return np.array([int(index) for index in indices], dtype=np.int64)
+    except OverflowError:
+        raise IndexError(
+            f"indices must fit into 64 bits, but got {max(indices, key=abs)}"
+        ) from None
 
 
 def as_list(indices: Indices) -> Sequence[int]:

@@ -15,7 +15,14 @@ import torch
 from torch.utils import data as torch_data
 from torch.utils.data import IterableDataset
 
-from dlkit.datasets.base import ArrayIndexed, Columns, Indices, as_list, read_samples
+from dlkit.datasets.base import (
+    ArrayIndexed,
+    Columns,
+    Indices,
+    as_index_array,
+    as_list,
+    read_samples,
+)
 from dlkit.datasets.tensors import TensorDataset
 
 
@@ -46,7 +53,7 @@ class Subset(ArrayIndexed, torch_data.Subset[Any]):
 
     def __getitems__(self, indices: Indices) -> Sequence[Any]:  # type: ignore[override]
         if isinstance(self.indices, np.ndarray):
-            return read_samples(self.dataset, self.indices[np.asarray(indices, dtype=np.int64)])
+            return read_samples(self.dataset, self.indices[as_index_array(indices)])
         # Looked up one by one: a list may be shuffled in place between two batches.
         if not hasattr(self.dataset, "__getitems__"):
             return [self.dataset[self.indices[index]] for index in as_list(indices)]
@@ -87,11 +94,11 @@ class ConcatDataset(ArrayIndexed, torch_data.ConcatDataset[Any]):
         self.cumulative_sizes = list(itertools.accumulate(len(d) for d in self.datasets))
 
     def __getitem__(self, index: int) -> Any:
-        owner, local = self._locate(np.array([index]))
+        owner, local = self._locate(as_index_array([index]))
         return self.datasets[owner[0]][int(local[0])]
 
     def __getitems__(self, indices: Indices) -> Sequence[Any]:
-        owner, local = self._locate(np.asarray(indices, dtype=np.int64))
+        owner, local = self._locate(as_index_array(indices))
         parts = []
         for number in np.unique(owner):
             places = np.flatnonzero(owner == number)

@@ -24,8 +24,8 @@ _ENCODING = "utf-8", "surrogatepass"  # file names may hold what is no Unicode
 class PackedStrings(ArrayIndexed, Sequence[str]):
     """An unchangeable sequence of strings in two arrays: their bytes, and where each one ends.
 
-    It is a sequence like a list, a map-style dataset, and reads many strings in one call. Workers
-    hold one copy under each start method.
+    It is a sequence like a list, and a map-style dataset that reads many strings in one call. All
+    workers share one copy, whatever the start method.
 
     Args:
         strings: any iterable of strings.

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils import data as torch_data
 
-from dlkit.datasets.base import Columns, Indices
+from dlkit.datasets.base import ArrayIndexed, Columns, Indices, as_list
 
 __all__ = ["Cost", "SyntheticImages", "synthetic_images"]
 
@@ -127,11 +127,12 @@ def synthetic_images(
     return SyntheticImages(n, shape, seed=seed, cost=cost, num_classes=num_classes, dtype=dtype)
 
 
-class SyntheticImages(torch_data.Dataset[tuple[Tensor, Tensor]]):
+class SyntheticImages(ArrayIndexed, torch_data.Dataset[tuple[Tensor, Tensor]]):
     """The dataset that `synthetic_images` makes; it takes the same arguments.
 
     Raises:
-        ValueError: if a number or a size is below 0.
+        TypeError: if an argument has the wrong type.
+        ValueError: if a number is out of range.
 
     Example:
         >>> len(SyntheticImages(7, (1, 8, 8)))
@@ -177,7 +178,7 @@ class SyntheticImages(torch_data.Dataset[tuple[Tensor, Tensor]]):
         tables = _tables(self.seed, self.shape, self.num_classes)
         images = np.empty((len(indices), *self.shape), self._numpy_dtype())
         labels = np.empty(len(indices), np.int64)
-        for place, given in enumerate(indices):
+        for place, given in enumerate(as_list(indices)):
             index = self._checked(operator.index(given))
             labels[place] = self._make(index, tables, images[place])
             if self.cost is not None:

@@ -30,9 +30,9 @@ _NARROW = 2**32 // 20
 class DistributedSampler(ElasticIndices, torch_data.DistributedSampler[Any]):
     """A rank's share of the data, as `torch.utils.data.distributed.DistributedSampler`.
 
-    In the options of PyTorch's class the indices are the same. In dlkit's loader nobody has to call
-    `set_epoch`; iterated without a loader, a repeated order is warned of. A state can be loaded at
-    another number of ranks, in the middle of an epoch too.
+    With the options that PyTorch's class has, the indices are the same. In dlkit's loader nobody
+    has to call `set_epoch`; without a loader, an order that repeats gives a warning. A state can be
+    loaded by another number of ranks, in the middle of an epoch too.
 
     Args:
         dataset: anything with a length.
@@ -44,7 +44,8 @@ class DistributedSampler(ElasticIndices, torch_data.DistributedSampler[Any]):
             so that all ranks get as many.
         pad: whether to repeat the first samples of the order, at most `num_replicas - 1`, so that
             all ranks get as many. With False every sample comes once, and some ranks get one sample
-            less: right for evaluation, while training then has to wait for nobody at the end.
+            less: right for evaluation. Training then needs `dlkit.ddp.join`, or the ranks that have
+            one more would wait for the others for ever.
 
     Raises:
         ValueError: if there is no process group to ask, or an argument is none of the accepted.

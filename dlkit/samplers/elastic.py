@@ -7,8 +7,8 @@ to the ranks that there are now:
     legs [(3 ranks, 2 turns)]      0 1 2 0 1 2 | . . . .      saved
     the same, on 2 ranks           . . . . . . | 0 1 0 1      nothing lost, nothing twice
 
-The state is the same on every rank, so the checkpoint that rank 0 writes serves all of them; no
-rank gets more items than that one, so none is under way when it has finished.
+The state is the same on every rank, so the checkpoint that rank 0 writes serves all of them. No
+rank gets more items than rank 0, so when that has finished its epoch, all have.
 """
 
 import copy

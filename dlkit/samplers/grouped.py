@@ -40,10 +40,10 @@ class _BatchOrder(ResumableOrder[list[int]]):
 class StratifiedBatchSampler(_BatchOrder):
     """Batches in which each class has the share that it has in the whole data.
 
-    For each batch, the places go to the classes that are furthest behind their share of everything
-    drawn so far (largest remainder). So a class never runs ahead of its share or behind it by as
-    much as one sample, and even a rare class is spread evenly over the epoch. Every sample comes
-    once an epoch.
+    The places of each batch go to the classes that are furthest behind their share of everything
+    drawn so far (largest remainder). After every batch, the number of samples of a class that have
+    come is its share of all that have come, rounded up or down: even a rare class is spread over
+    the epoch. Every sample comes once an epoch.
 
     Args:
         labels: the class of each sample, as integers.
@@ -88,9 +88,8 @@ class StratifiedBatchSampler(_BatchOrder):
     def _plan(self, generator: torch.Generator) -> list[IndexArray]:
         members = self._members(generator)
         sizes = np.array([len(indices) for indices in members])
-        total, taken, batches = len(self.labels), np.zeros_like(sizes), []
-        for end in range(self.batch_size, total + self.batch_size, self.batch_size):
-            target = _largest_remainder(sizes * (min(end, total) / total), min(end, total), taken)
+        taken, batches = np.zeros_like(sizes), []
+        for target in _targets(sizes, self.batch_size):
             parts = [
                 indices[first:last]
                 for indices, first, last in zip(members, taken, target, strict=True)
@@ -112,12 +111,37 @@ class StratifiedBatchSampler(_BatchOrder):
         return self._count(len(self.labels))
 
 
-def _largest_remainder(quota: IndexArray, total: int, taken: IndexArray) -> IndexArray:
-    """Round `quota` to integers that sum to `total` and are nowhere below `taken`."""
-    counts = np.maximum(np.floor(quota + 1e-9).astype(np.int64), taken)
-    behind = np.argsort(counts - quota, kind="stable")
-    counts[behind[: total - counts.sum()]] += 1
-    return counts
+def _targets(sizes: IndexArray, batch_size: int) -> list[IndexArray]:
+    """Return, for each batch, how many samples of each class have come when it ends.
+
+    Rounding up the classes that are furthest behind spreads them best, but fails where several
+    frequent classes are due at once and rare ones, which could have waited, were rounded up before.
+    Then the classes that are due first are rounded up, which always works (earliest deadline first,
+    for tasks of equal length).
+    """
+    furthest_behind = _rounded_shares(sizes, batch_size, first_due=False)
+    return furthest_behind or _rounded_shares(sizes, batch_size, first_due=True)
+
+
+def _rounded_shares(sizes: IndexArray, batch_size: int, first_due: bool) -> list[IndexArray]:
+    """Round the shares of the classes after each batch; an empty list if that cannot go on."""
+    total, targets = int(sizes.sum()), [np.zeros_like(sizes)]
+    for start in range(0, total, batch_size):
+        end = min(start + batch_size, total)
+        share = sizes * (end / total)
+        counts = np.maximum(np.floor(share + 1e-9).astype(np.int64), targets[-1])
+        missing = end - int(counts.sum())
+        if missing < 0:
+            return []
+        if first_due:
+            ahead = counts * total >= sizes * end
+            due = -(-(counts + 1) * total // sizes)  # when one more of the class has to have come
+            order = np.lexsort((-(-due // batch_size), ahead))
+        else:
+            order = np.argsort(counts - share, kind="stable")
+        counts[order[:missing]] += 1
+        targets.append(counts)
+    return targets[1:]
 
 
 class LengthBucketSampler(_BatchOrder):

@@ -1,7 +1,9 @@
 """Sharding for data that lies on the disks of the nodes: a rank reads what its own node has.
 
-samples on node 0   0 1 2 3 4       ranks 0 and 1 deal these to each other
-samples on node 1   5 6 7 8 9       ranks 2 and 3 these
+    samples on node 0   0 1 2 3 4       dealt to ranks 0 and 1
+    samples on node 1   5 6 7 8 9       dealt to ranks 2 and 3
+
+So nothing is sent between nodes, at the price that `NodeDistributedSampler` names.
 """
 
 import os

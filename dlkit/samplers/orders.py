@@ -12,6 +12,7 @@ from dlkit.samplers.base import IndexArray, Sampler
 
 _SEQUENTIAL_BLOCK = 65_536  # bounds the memory of an order of a billion indices to half a megabyte
 _REPLACEMENT_BLOCK = 32  # PyTorch draws so many at a time; another size would shift its stream
+_EMPTY = "data_source is empty: there is nothing to draw a random order from"
 
 
 class SequentialSampler(Sampler, torch_data.SequentialSampler):
@@ -51,7 +52,8 @@ class RandomSampler(Sampler, torch_data.RandomSampler):
 
     Raises:
         TypeError: if `replacement` is no bool.
-        ValueError: if there is nothing to draw from, or `num_samples` is no positive integer.
+        ValueError: if there is nothing to draw from, at the latest when an order is drawn; or if
+            `num_samples` is no positive integer.
 
     Example:
         >>> sampler = RandomSampler(range(5), generator=torch.Generator().manual_seed(0))
@@ -72,7 +74,7 @@ class RandomSampler(Sampler, torch_data.RandomSampler):
         if num_samples is not None:
             check_positive_int("num_samples", num_samples)
         elif len(data_source) == 0:
-            raise ValueError("data_source is empty: there is nothing to draw a random order from")
+            raise ValueError(_EMPTY)
         self.data_source = data_source
         self.replacement = replacement
         self._num_samples = num_samples
@@ -91,6 +93,8 @@ class RandomSampler(Sampler, torch_data.RandomSampler):
 
     def _order(self, generator: torch.Generator) -> Iterator[IndexArray]:
         n, wanted = len(self.data_source), self.num_samples
+        if n == 0:
+            raise ValueError(_EMPTY)
         if self.replacement:
             for _ in range(wanted // _REPLACEMENT_BLOCK):
                 yield torch.randint(n, (_REPLACEMENT_BLOCK,), generator=generator).numpy()

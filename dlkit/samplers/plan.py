@@ -124,13 +124,13 @@ def plan_of(orders: Sequence[Sequence[int]], samples: int, batch_size: int = 1) 
     check_positive_int("batch_size", batch_size)
     if not orders:
         raise ValueError("orders must hold the indices of at least one rank, but got none")
+    wrong = next((index for order in orders for index in order if not 0 <= index < samples), None)
+    if wrong is not None:
+        raise ValueError(f"orders must hold indices from 0 to {samples - 1}, but got {wrong!r}")
     steps = -(-max(map(len, orders)) // batch_size)
     places = np.full((len(orders), steps * batch_size), -1, dtype=np.int64)
     for row, order in zip(places, orders, strict=True):
         row[: len(order)] = order
-    wrong = places[(places >= samples) | (places < -1)]
-    if len(wrong) or any(index == -1 for order in orders for index in order):
-        raise ValueError(f"orders must hold indices from 0 to {samples - 1}, but got {wrong[:1]}")
     dealt = places.T.ravel()  # in the order in which they are dealt out: turn by turn
     first = np.zeros(len(dealt), dtype=bool)
     first[np.unique(dealt, return_index=True)[1]] = True

@@ -1,8 +1,8 @@
 """Streams dealt to ranks and workers: an iterable dataset is copied into each, and asked who it is.
 
-readers of 2 ranks with 2 workers each      0: rank 0, worker 0    1: rank 1, worker 0
-                                            2: rank 0, worker 1    3: rank 1, worker 1
-a stream  a b c d e f g h i                 reader 0: a e i    reader 1: b f    ...
+    readers of 2 ranks with 2 workers each      0: rank 0, worker 0    1: rank 1, worker 0
+                                                2: rank 0, worker 1    3: rank 1, worker 1
+    a stream  a b c d e f g h i                 reader 0: a e i    reader 1: b f    ...
 
 The samples that a worker's number gets on all ranks together are a stream of their own, a b e f i
 for worker 0. Where that stands is how many ranks took how many turns of it, and any number of ranks
@@ -17,6 +17,7 @@ from typing import Any
 from torch.utils.data import IterableDataset
 
 from dlkit.checks import check_bool
+from dlkit.datasets.base import has_state
 from dlkit.samplers.elastic import Pass
 from dlkit.samplers.shares import check_ranks
 from dlkit.workers.info import get_worker_info, in_thread_worker
@@ -83,9 +84,9 @@ class ShardedIterable(IterableDataset[Any]):
 
     A pass can be saved in its middle, by a `dlkit.DataLoader` or directly, and continued by another
     number of ranks: rank 0's state serves all of them, and every sample comes once. The number of
-    workers stays, to which the loader sees. If `dataset` has `state_dict` and `load_state_dict`,
-    reading goes on where it was; else, and in thread workers, which share one `dataset`, what lies
-    before is read once more, of which a warning tells.
+    workers stays the same; the loader sees to that. If `dataset` has `state_dict` and
+    `load_state_dict`, reading goes on where it was. Otherwise, and in thread workers, which share
+    one `dataset`, what lies before is read again, and a warning says so.
 
     What cannot be continued by other ranks: a pass of a loader with `in_order=False`, whose workers
     have come to different places on each rank; there every rank must load its own state.
@@ -241,22 +242,18 @@ class ShardedIterable(IterableDataset[Any]):
         return self.dataset.state_dict() if seeks else None
 
     def _can_seek(self) -> bool:
-        return _has_state(self.dataset) and not in_thread_worker()
+        return has_state(self.dataset) and not in_thread_worker()
 
 
 def warn_of_reading_again(dataset: Any, amount: str, stacklevel: int = 3) -> None:
     """Warn of what continuing a stream costs that cannot be set to a place."""
     name = type(dataset).__name__
     without = f"{name} has no state_dict and load_state_dict"
-    why = f"thread workers share one {name}" if _has_state(dataset) else without
+    why = f"thread workers share one {name}" if has_state(dataset) else without
     warnings.warn(
         f"{why}, so {amount} are read again and thrown away to continue after them",
         stacklevel=stacklevel,
     )
-
-
-def _has_state(dataset: Any) -> bool:
-    return hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict")
 
 
 def _this_worker() -> tuple[int, int]:

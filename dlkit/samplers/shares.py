@@ -75,10 +75,6 @@ class Deal:
             first = self.start + rank
             yield np.arange(first + taken * self.ranks, first + end * self.ranks, self.ranks)
 
-    def gone_after(self, turns: int) -> int:
-        """Return how much of the order is gone after each rank has taken `turns` items."""
-        return min(self.total, self.start + turns * self.ranks)
-
 
 def check_ranks(num_replicas: Any, rank: Any) -> tuple[int, int]:
     """Return the world size and the rank, asking the process group for what is None.

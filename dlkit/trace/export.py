@@ -49,10 +49,11 @@ def from_json(text: str) -> tuple[Records, dict[str, Any]]:
         records = np.empty(len(columns["start"]), dtype=RECORD)
         for name in RECORD.names or ():
             records[name] = columns[name]
-        about = {
-            key: content[key] for key in ("capacity", "samples", "cpu", "rank", "epochs", "parts")
+        about: dict[str, Any] = {
+            key: int(content[key]) for key in ("capacity", "rank", "epochs", "dropped")
         }
-        about["dropped"] = int(content["dropped"])
+        about |= {key: bool(content[key]) for key in ("samples", "cpu")}
+        about["parts"] = tuple(map(str, content["parts"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"a column or a setting is missing or damaged: {error!r}") from None
     known = (records["stage"] >= 0) & (records["stage"] < len(STAGES))

@@ -152,7 +152,7 @@ class SharedRing:
         # Here, because workers import this module too.
         from dlkit.workers.shared_memory import create
 
-        memory, handle = create(_HEADER + capacity * _ROW.itemsize)
+        memory, handle = create(_HEADER + capacity * _ROW.itemsize, "a trace")
         self._handle: int | str | None = handle
         self._open(memory, capacity, worker)
 

@@ -1,7 +1,7 @@
 """Noting single samples: a dataset in front of another one, which it resembles in all else.
 
-fetch --> TimedSamples[index] --> dataset[index]
-                 +--> the recorder of this thread: index, start, end, time on a core
+    fetch --> TimedSamples[index] --> dataset[index]
+                     +--> the recorder of this thread: index, start, end, time on a core
 
 The end is earlier by as long as the thread was ready to run but had no core.
 """
@@ -39,9 +39,9 @@ class Queueing(threading.local):
 
     A sample is not slow because the machine is busy with something else. Linux counts the queueing
     (`/proc/<pid>/task/<tid>/schedstat`); elsewhere the answer is 0. Reading the count takes ten
-    microseconds, so it is read beside long samples only: behind each, and before the next one. What
-    was queued among short samples counts as that of the long one after them, which is long because
-    of it: a sample that waits for a core is a long one.
+    microseconds, so it is read around long samples only: after each, and before the next sample.
+    Whatever is queued between two readings then counts for the long sample that ends with the
+    second. That is right, since a sample that has to wait for a core becomes a long one.
     """
 
     def __init__(self) -> None:

@@ -35,11 +35,13 @@ CODES = {stage: code for code, stage in enumerate(STAGES)}
 LOOP = -1  # instead of a worker's number: the thread that iterates over the loader
 PIN = -2  # the thread that pins batches
 EXCHANGE = -3  # no thread, but what travels between ranks while training computes
-# Instead of a sample's index: the span is of a whole batch; of a sample without a number; of part
-# 0, 1, 2, ... of reading a sample (-3, -4, -5, ...), whose name `Trace.parts` knows. Parts of
-# computing are what ranks exchange: a bucket of gradients, and how many samples everybody has.
-WHOLE, UNKNOWN, FIRST_PART = -1, -2, -3
-GRADIENTS, AGREEMENT = -3, -4
+# What stands in place of a sample's index where a span is not of one sample in the dataset.
+WHOLE = -1  # a whole batch
+UNKNOWN = -2  # a sample without a number
+FIRST_PART = -3  # part 0 of reading a sample, and -4, -5, ... parts 1, 2, ...; see `Trace.parts`
+# In spans of computing instead, what ranks exchange:
+GRADIENTS = -3  # a bucket of gradients
+AGREEMENT = -4  # how many samples each rank has
 
 # How spans are read; `worker`, `epoch` and `stage` last, so that all numbers are aligned.
 RECORD = np.dtype(
@@ -70,7 +72,7 @@ class Span(NamedTuple):
         end: the same.
         epoch: number of the pass in this trace, from 0.
         index: of the sample in the dataset, where single samples were recorded; `WHOLE` (-1) where
-            the span is of a batch, `UNKNOWN`, `FIRST_PART` and below as said there.
+            the span is of a batch. What else is below 0 is said beside `UNKNOWN`.
         cpu: nanoseconds in which the thread used a core; -1 where that was not recorded.
 
     Example:

@@ -43,7 +43,7 @@ class TraceSummary:
         epochs: in how many passes.
         seconds: from the first span's start to the last one's end.
         wait_share: of the training loop's time, how much it waited for batches.
-        dropped: spans that had to go for newer ones.
+        dropped: spans that had to go for newer ones, or came too fast to be noted.
     """
 
     stages: tuple[StageTotal, ...]
@@ -67,7 +67,7 @@ class TraceSummary:
     @property
     def line(self) -> str:
         """The summary in one line."""
-        lost = f"; {self.dropped} older spans were dropped" if self.dropped else ""
+        lost = f"; {self.dropped} spans were dropped" if self.dropped else ""
         return (
             f"{self.batches} batches of {self.epochs} epoch{'s' * (self.epochs != 1)} in "
             f"{self.seconds:.3g} s, of which training waited {self.wait_share:.0%}{lost}"

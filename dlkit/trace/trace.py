@@ -32,8 +32,7 @@ class Trace:
 
     Args:
         capacity: how many spans each thread and each process keeps; older ones go, and `dropped`
-            counts them. A span takes 48 bytes in a worker process, about
-            150 elsewhere.
+            counts them. A span takes 48 bytes in a worker process, about 150 elsewhere.
         samples: whether to note every sample of a dataset that reads them one by one.
         cpu: whether to note how long a core was used, too, which tells waiting from computing.
 
@@ -248,7 +247,7 @@ class Trace:
     def _of(cls, records: Records, about: dict[str, Any]) -> "Trace":
         trace = cls(about["capacity"], samples=about["samples"], cpu=about["cpu"])
         trace.rank, trace.epochs = about["rank"], about["epochs"]
-        trace.parts = tuple(about["parts"])
+        trace.parts = about["parts"]
         for worker in np.unique(records["worker"]).tolist():
             trace._past[worker] = records[records["worker"] == worker]
         trace._gone[LOOP] = about["dropped"]

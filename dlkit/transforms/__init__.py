@@ -1,11 +1,13 @@
-"""What torchvision.transforms.v2 lacks: its transforms are the library, this is what goes around.
+"""What goes around transforms; the transforms themselves are those of torchvision.transforms.v2.
 
-batches     a transform on a whole batch at once, as a dataset
-seeds       random numbers that depend on seed, epoch and index alone
-seeded      augmentation that is the same for any number of workers, and after a resume
-statistics  mean and standard deviation of each channel, in one pass
-cost        what each transform of a pipeline costs
-show        a grid of what a transform does (`dlkit.plots.augmentation` draws it)
+Read in this order:
+
+    batches     a transform on a whole batch at once, as a dataset
+    seeds       random numbers that depend on seed, epoch and index alone
+    seeded      augmentation that is the same for any number of workers, and after a resume
+    statistics  mean and standard deviation of each channel, in one pass
+    cost        what each transform of a pipeline costs
+    show        a grid of what a transform does (`dlkit.plots.augmentation` draws it)
 """
 
 from dlkit.transforms.batches import BatchTransformDataset

@@ -8,6 +8,7 @@ sample and on what that worker has read before. Here the generators are seeded f
 
 import contextlib
 import inspect
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,16 @@ from dlkit.region import Region
 from dlkit.transforms.seeds import sample_seeds
 
 _global_generators = threading.Lock()  # there is one set of them for all threads
+
+
+def _renew_lock() -> None:
+    # In a process that was forked while a thread held it, nobody would ever let it go.
+    global _global_generators
+    _global_generators = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class SeededTransform(ArrayIndexed, torch_data.Dataset[Any]):

@@ -7,8 +7,11 @@ Every way of working takes the tasks of a pass, in order, and gives back their b
     processes    worker processes fetch ahead, into slots of shared memory
 
 Read `interface`, then `ahead` (tasks in flight, results in order) and `worker` (what a worker
-does); then `threads`, or `processes` with `child`, `parcel`, `shared_memory` and `lifeline` (how
-processes end together).
+does); then `threads`, or `processes` with `remote` and `child` (both ends of one process),
+`sending` (what it gets when it starts), `parcel` and `shared_memory` (how a batch comes back) and
+`lifeline` (how processes end together). `start` chooses among them, `info` tells a dataset in which
+worker it is, `pinned` pins beside the training loop, and `traced` notes what workers do.
+`clockwork` and `simulated` are workers that only count time.
 """
 
 from dlkit.workers.ahead import Ahead

@@ -1,6 +1,6 @@
 """Lifelines: how a process notices that another one has ended, however that happened.
 
-main process ours --socket pair-- theirs worker, or rank
+    main process    ours --socket pair-- theirs    worker, or rank
 
 Each end is held by one process only, so the kernel closes it with that process, also when it is
 killed, and the other one is told.

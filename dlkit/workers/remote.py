@@ -177,8 +177,9 @@ class RemoteWorker:
     def result(self, of_pass: int, number: int, kind: int, batch: Callable[[], Any]) -> Result:
         """Turn an answer of the running pass into a result, and send the next task."""
         with self._sending:
-            del self._sent[number]
-            self._answered += 1
+            if of_pass == self._pass[0]:  # else another pass was begun in this very moment
+                del self._sent[number]
+                self._answered += 1
         if kind == child.ERROR:
             return Result(self.number, number, lambda: _raise(batch), of_pass=of_pass)
         return Result(self.number, number, batch, kind == child.END, of_pass)

@@ -33,7 +33,9 @@ class Sent:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        self._shared: dict[int, tuple[Tensor, Any]] = {}  # by address: the tensor and its handle
+        # What lies in memory of our own, by its place and layout: the tensor, so that nothing else
+        # comes to lie there, and its handle.
+        self._shared: dict[Any, tuple[Tensor, Any]] = {}
 
     def __reduce__(self) -> Any:
         stream = io.BytesIO()
@@ -57,7 +59,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         cloudpickle.Pickler.dispatch_table,
     )
 
-    def __init__(self, stream: io.BytesIO, shared: dict[int, tuple[Tensor, Any]]) -> None:
+    def __init__(self, stream: io.BytesIO, shared: dict[Any, tuple[Tensor, Any]]) -> None:
         super().__init__(stream, protocol=5)
         self._shared = shared
 
@@ -75,11 +77,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _in_slot(self, tensor: Tensor, nbytes: int) -> Any:
         """Share a copy in memory of our own, where PyTorch's way would end in a bus error."""
         data, strides = dense(tensor)
-        if data.data_ptr() not in self._shared:
-            memory, handle = create(nbytes)
+        layout = (tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg())
+        key = (tensor.data_ptr(), *layout)
+        if key not in self._shared:
+            memory, handle = create(nbytes, "a tensor of the dataset")
             memory[:] = data.reshape(-1).view(torch.uint8).numpy()
-            self._shared[data.data_ptr()] = (tensor, handle)
-        handle = self._shared[data.data_ptr()][1]
+            self._shared[key] = (tensor, handle)
+        handle = self._shared[key][1]
         travelling = DupFd(handle) if isinstance(handle, int) else handle
         name = str(tensor.dtype).removeprefix("torch.")
         return _from_slot, (travelling, nbytes, name, tuple(tensor.shape), strides)

@@ -3,7 +3,7 @@
 A worker writes a batch into a slot; the tensors that the user gets lie over the same memory. When
 the last of them is freed, the slot goes back to the worker and takes another batch:
 
-    worker   Ring.begin --> collate into the slot --> Ring.send --+       +--> begins with it again
+    worker   Ring.begin --> collate into the slot --> Ring.lend --+       +--> begins with it again
                                                                   v       |
     loader                  SlotViews.open --> tensors over it --> last one freed
 
@@ -31,11 +31,11 @@ _ALIGNMENT = 64  # bytes; a cache line, and enough for every vector instruction
 Handle = int | str  # a file descriptor, or on Windows the name of a mapping
 
 
-def create(nbytes: int) -> tuple[Bytes, Handle]:
+def create(nbytes: int, purpose: str = "a batch") -> tuple[Bytes, Handle]:
     """Make shared memory, and return it with what another process needs to map it too.
 
     Raises:
-        MemoryError: if there is not so much.
+        MemoryError: if there is not so much; it says how much was needed, and for what.
     """
     try:
         if sys.platform == "win32":
@@ -49,7 +49,7 @@ def create(nbytes: int) -> tuple[Bytes, Handle]:
             os.close(descriptor)
             raise
     except (OSError, RuntimeError) as error:
-        raise MemoryError(f"no shared memory for a batch of {nbytes:,} bytes: {error}") from error
+        raise MemoryError(f"no shared memory for {purpose} of {nbytes:,} bytes: {error}") from error
 
 
 def attach(handle: Handle, nbytes: int) -> Bytes:
@@ -187,10 +187,11 @@ class Ring:
         """Use a slot that was not sent again: at once, or when nothing here refers to it."""
         if slot is None:
             return
-        if base() is None:
+        living = base()  # asked once: another thread may free it at any moment
+        if living is None:
             self._free.append(slot)
         else:
-            self._watched[slot.number] = weakref.ref(base(), self._freed(slot))  # type: ignore[arg-type]
+            self._watched[slot.number] = weakref.ref(living, self._freed(slot))
 
     def _freed(self, slot: Slot) -> Callable[[object], None]:
         def freed(_: object) -> None:

@@ -8,6 +8,7 @@ NumPy's and PyTorch's functions do, or wholly where there is no such lock (free-
 import os
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ from dlkit.workers.worker import Fetcher, WorkerSetup, own_generators
 _starting = threading.Lock()
 _STOP = object()
 KEPT = 8  # batches of one thread that may lie in memory that is used again
-_PATIENCE = 5.0  # seconds for the sample at hand; a thread that hangs can only be left behind
+_PATIENCE = 5.0  # seconds for the samples at hand; threads that hang can only be left behind
 
 
 class Threads:
@@ -55,20 +56,30 @@ class Threads:
         # again, and nobody else may start workers in between.
         with _starting:
             width = torch.get_num_threads()
-            for number in range(setup.size):
-                tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-                thread = threading.Thread(
-                    target=_work,
-                    args=(setup, number, tasks, self._results, self._stopping, ready, self._newest),
-                    name=f"dlkit worker {number}",
-                    daemon=True,
-                )
-                thread.start()
-                self._tasks.append(tasks)
-                self._threads.append(thread)
-            ready.wait()
-            torch.set_num_threads(width)
+            try:
+                for number in range(setup.size):
+                    self._start(setup, number, ready)
+                ready.wait()
+            except BaseException:  # the system gives no more threads, or Ctrl-C
+                ready.abort()
+                for thread in self._threads:
+                    thread.join()
+                raise
+            finally:
+                torch.set_num_threads(width)
         self._finalizer = weakref.finalize(self, _close, self._tasks, self._threads, self._stopping)
+
+    def _start(self, setup: WorkerSetup, number: int, ready: threading.Barrier) -> None:
+        tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        thread = threading.Thread(
+            target=_work,
+            args=(setup, number, tasks, self._results, self._stopping, ready, self._newest),
+            name=f"dlkit worker {number}",
+            daemon=True,
+        )
+        thread.start()
+        self._tasks.append(tasks)
+        self._threads.append(thread)
 
     def begin(self, positions: list[Position]) -> None:
         """Begin a pass; what was submitted before will not be taken any more."""
@@ -121,7 +132,10 @@ def _work(
     # first, because what a thread sets before PyTorch has prepared it is forgotten.
     torch.get_num_threads()
     torch.set_num_threads(1)
-    ready.wait()
+    try:
+        ready.wait()
+    except threading.BrokenBarrierError:  # the others could not be started
+        return
     seed, rng = own_generators(setup, number)
     set_thread_info(worker_info(number, setup.size, seed, setup.dataset, rng))
     memory = _Memory()
@@ -183,6 +197,7 @@ def _result(
             # that gets it, so that the pool in them would never be freed.
             raise twin(started)
         batch = memory.make(lambda: fetcher.fetch(task, number))
+        nbytes = count_bytes(batch)
     except StopIteration:
         return _ended(worker, message)
     except BaseException as error:
@@ -191,7 +206,7 @@ def _result(
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
         return Result(worker, number, raiser(error), of_pass=of_pass)
-    return Result(worker, number, lambda: batch, of_pass=of_pass, nbytes=count_bytes(batch))
+    return Result(worker, number, lambda: batch, of_pass=of_pass, nbytes=nbytes)
 
 
 def _ended(worker: int, message: tuple[int, int, Task]) -> Result:
@@ -207,6 +222,7 @@ def _close(
     stopping.set()
     for queue_of_worker in tasks:
         queue_of_worker.put(_STOP)
+    deadline = time.monotonic() + _PATIENCE
     for thread in threads:
         if thread is not threading.current_thread():
-            thread.join(_PATIENCE)
+            thread.join(max(0.0, deadline - time.monotonic()))

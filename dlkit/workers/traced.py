@@ -82,9 +82,7 @@ class TracedFetcher(Fetcher):
     def fetch(self, task: Task, number: int) -> Any:
         """Return the batch of a task."""
         self._notes.key = self._notes.epoch + number
-        if self._fetch is None or self._stateful:
-            return super().fetch(task, number)
-        return self._fetch(task)
+        return super().fetch(task, number) if self._fetch is None else self._fetch(task)
 
 
 class TracedPacker(Packer):

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from dlkit.collate import default as collate_registry
-from dlkit.fetch import Fetched, iterable_fetcher, map_fetcher, read_again, skipping
+from dlkit.datasets.base import has_state
+from dlkit.fetch import iterable_fetcher, map_fetcher, read_again, skipping, with_state
 from dlkit.trace.recorder import UNTRACED, Untraced
 from dlkit.workers.info import WorkerRNG, numpy_seed
 from dlkit.workers.interface import Position, Task
@@ -70,7 +71,6 @@ class Fetcher:
         self._writing = writing
         self._recorder = recorder
         self._fetch: Callable[[Task], Any] | None = None
-        self._stateful = setup.iterable and hasattr(setup.dataset, "state_dict")
 
     def begin(self, position: Position, of_pass: int) -> None:
         """Begin a pass, at its start or where an iterable dataset had come to."""
@@ -85,12 +85,7 @@ class Fetcher:
         """
         if self._fetch is None:
             self._fetch = self._started(self._position, task)
-        batch = self._fetch(task)
-        if not self._stateful:
-            return batch
-        if not isinstance(batch, Fetched):
-            batch = Fetched(batch)
-        return batch._replace(state=self._setup.dataset.state_dict())
+        return self._fetch(task)
 
     def _started(self, position: Position, task: Task) -> Callable[[Task], Any]:
         """Make the fetching function of a pass, at its start or where another one had come to."""
@@ -114,7 +109,7 @@ class Fetcher:
             self._recorder,
         )
         read_again(fetch, task, position.skip)
-        return fetch
+        return with_state(fetch, setup.dataset) if has_state(setup.dataset) else fetch
 
 
 def seed_globally(setup: WorkerSetup, number: int) -> int:
