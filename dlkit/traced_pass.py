@@ -96,6 +96,7 @@ class TracedIterator(EpochIterator[Batch]):
         ahead = loader.device is not None
         delivery = TracedAhead(recorder) if ahead else TracedDelivery()
         super().__init__(loader, saved, recorder, delivery)
+        self._earlier = self.epoch.batches  # those of the pass that is continued
 
     def __next__(self) -> Batch:
         chain = self._chain
@@ -107,7 +108,9 @@ class TracedIterator(EpochIterator[Batch]):
             raise
         delivery = self._delivery
         newest = delivery.newest
-        self.number = number = self.number + 1 if newest is None else newest.number
+        # Where no worker has numbered it: batches that failed, or were left empty, count too.
+        number = self.epoch.batches - 1 - self._earlier if newest is None else newest.number
+        self.number = number
         chain.extend((next(chain.numbers), self._first + number, asked, delivery.given, clock()))
         return batch
 

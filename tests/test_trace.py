@@ -543,5 +543,23 @@ def test_a_batch_that_failed_is_no_time_of_the_step_before():
     assert spans == computed  # what came after the failure changes nothing of it
 
 
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize("resumed", [0, 2])
+def test_a_batch_that_follows_a_failed_one_has_its_own_number(on_error, resumed):
+    trace = Trace(samples=True)
+    loader = traced("inline", Rows(KeyError), batch_size=1, trace=trace, on_error=on_error)
+    if resumed:
+        batches = iter(loader)
+        for _ in range(resumed):
+            next(batches)
+        loader.load_state_dict(loader.state_dict())
+    delivered(loader)
+    spans = [s for s in trace.spans() if s.epoch == trace.epochs - 1]
+    expected = [n for n in range(10 - resumed) if n != 5 - resumed]
+    assert [s.batch for s in spans if s.stage == "wait"] == expected
+    read = [s for s in spans if s.stage == "fetch" and s.index >= 0]
+    assert [s.batch for s in read if s.index != 5] == expected
+
+
 def test_dlkit_names_what_this_is_about():
     assert dlkit.Trace is Trace
