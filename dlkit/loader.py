@@ -72,7 +72,7 @@ class DataLoader(torch_data.DataLoader[Batch]):
         pin_memory_device: accepted for PyTorch's sake, where it is deprecated.
         in_order: whether batches come in the order of the sampler, also if a later one is ready.
         worker_method: `"process"`, or `"thread"` for workers that share the dataset and copy
-            nothing, which is faster where the work leaves Python's lock, as decoding images does.
+            nothing, which is faster where the work releases the GIL, as decoding images does.
             Threads let this process keep up to 128 MB that samples have freed (see
             `dlkit.memory.keep_freed_memory`).
         restart_workers: how many worker processes that die may be replaced in one epoch; their

@@ -151,7 +151,7 @@ class Shards(Sleepy):
 
 
 class Decoded(Dataset):
-    """Pictures, decoded by a library that leaves Python's lock."""
+    """Pictures, decoded by a library that releases the GIL."""
 
     def __init__(self, side=448):
         from torchvision.io import encode_jpeg

@@ -134,7 +134,7 @@ def _leave(status: int) -> None:
     """End this process, its own workers first, without the interpreter's shutdown.
 
     What happens there can only do harm: the outcome has been sent, and a thread of gloo that wants
-    Python's lock then would abort the process.
+    the GIL then would abort the process.
     """
     with contextlib.suppress(Exception):
         multiprocessing.util._exit_function()  # type: ignore[attr-defined]

@@ -113,7 +113,7 @@ def process_group(
 def close() -> None:
     """Close the process group, and wait until its threads are gone.
 
-    A thread of gloo that is still there when the interpreter ends wants Python's lock, which nobody
+    A thread of gloo that is still there when the interpreter ends wants the GIL, which nobody
     gives it any more: the process then dies by SIGABRT, after all its work was done.
     """
     if not distributed.is_initialized():

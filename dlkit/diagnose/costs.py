@@ -57,7 +57,7 @@ class Costs:
             batch size where whole batches were timed.
         fetch_cpu_seconds: mean CPU seconds among them; the rest is waiting, for a disk or a network
             or in `time.sleep`, which needs no core.
-        lock_share: which share of the CPU seconds holds Python's lock, 0 to 1: what threads cannot
+        lock_share: which share of the CPU seconds holds the GIL, 0 to 1: what threads cannot
             do at once. None if it is not known.
         collate_seconds: CPU seconds to collate, per sample.
         batch_seconds: CPU seconds for each batch that do not grow with its samples.

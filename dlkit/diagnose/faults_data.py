@@ -76,7 +76,7 @@ def per_sample_reads(profile: Profile) -> Finding | None:
 
 
 def threads_for_decoding(profile: Profile) -> Finding | None:
-    """The work releases Python's lock, so threads could do it, and copy nothing."""
+    """The work releases the GIL, so threads could do it, and copy nothing."""
     loader, lock = profile.loader, profile.lock_share
     if loader.worker_method != "process" or lock is None or lock > 0.4 or loader.iterable:
         return None
@@ -89,7 +89,7 @@ def threads_for_decoding(profile: Profile) -> Finding | None:
     handing_over = here * (process.worker(nbytes) + process.main(nbytes))
     return Finding(
         "threads_for_decoding",
-        "Fetching releases Python's lock (the GIL): threads can do it in parallel, without copies.",
+        "Fetching releases the GIL: threads can do it in parallel, without copies.",
         f"only {lock:.0%} of fetching holds the lock, {1e3 * profile.costs.fetch_mean:.2f} ms a "
         f"sample; a batch has {nbytes / 1e6:.1f} MB, and getting it out of a process takes "
         f"{handing_over:.2f} ms a sample",

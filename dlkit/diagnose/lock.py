@@ -1,4 +1,4 @@
-"""How much of reading a sample holds Python's lock (the GIL), which threads cannot do at once.
+"""How much of reading a sample holds the GIL, which threads cannot do at once.
 
     one thread reads      |##lock##|decode......|##lock##|decode......|
     another one looks       held      free    free   held      free
@@ -28,7 +28,7 @@ _GOING_ON = 20_000  # nanoseconds of a thread's computing that say it goes on
 def lock_share(
     read: Callable[[Any], Any], tasks: Sequence[Any], seconds: float = 0.15
 ) -> float | None:
-    """Return which share of the CPU time of reading holds Python's lock.
+    """Return which share of the CPU time of reading holds the GIL.
 
     Args:
         read: reads one of the tasks.

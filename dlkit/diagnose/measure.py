@@ -168,7 +168,7 @@ def _cpu_of(work: Callable[[], Any], seconds: float) -> float:
 
 
 def _lock_share(parts: Parts, seconds: float) -> float | None:
-    """Return the share of fetching's CPU time that holds Python's lock; None for a stream."""
+    """Return the share of fetching's CPU time that holds the GIL; None for a stream."""
     if parts.tasks[0][0] is None:
         return None  # reading on would use it up
     if parts.one_by_one is None:

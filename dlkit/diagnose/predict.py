@@ -12,7 +12,7 @@ The recurrence. Batch t is fetched by worker t mod W; with P batches in flight f
 
 It is not written here a second time: `dlkit.workers.simulated` lets the loader's own scheduling run
 on a clock. "As long as the others allow": work advances slower where workers and the training loop
-want more cores than there are, where threads want Python's lock, and where nodes share a storage.
+want more cores than there are, where threads want the GIL, and where nodes share a storage.
 """
 
 import math

@@ -163,7 +163,7 @@ def _making(parts: Parts, seconds: float) -> float:
 
 
 def _probe_lock(loader: Any) -> float | None:
-    """Measure Python's lock; a stream would be used up."""
+    """Measure the GIL; a stream would be used up."""
     if isinstance(loader.dataset, torch_data.IterableDataset):
         return None
     with contextlib.suppress(Exception):

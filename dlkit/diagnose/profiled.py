@@ -79,7 +79,7 @@ class Profile:
         queued: share of their busy time in which workers were ready but had no core.
         read_bytes: bytes that workers have read by system calls, for each sample; None if unknown.
         tensors: in a batch.
-        lock_share: share of fetching's CPU time that holds Python's lock; None if not measured.
+        lock_share: share of fetching's CPU time that holds the GIL; None if not measured.
         slow_again: how many times as long as usual ones the slowest samples took when they were
             read again; 0 if none stood out, or they could not be read.
         step_cores: cores that a step keeps busy.

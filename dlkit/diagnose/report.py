@@ -24,7 +24,7 @@ def figures(profile: Profile) -> Iterator[tuple[str, str]]:
         yield "training step", f"{1e3 * profile.step_seconds:.2f} ms"
     yield "work on a batch", f"{1e3 * profile.batch_work:.2f} ms, {profile.cpu_share:.0%} computing"
     if profile.lock_share is not None:
-        yield "Python's lock", f"held for {profile.lock_share:.0%} of that computing"
+        yield "the GIL", f"held for {profile.lock_share:.0%} of that computing"
     nbytes = profile.costs.batch_size * profile.costs.sample_bytes
     for method, crossing in profile.crossings.items():
         if method != "inline":

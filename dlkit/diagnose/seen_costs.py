@@ -7,7 +7,7 @@ What a busy machine adds is taken out where it can be told:
 - queueing of whole batches: by its share of all the time that worker processes were busy.
 
 It stays in where it cannot: in shorter samples, in the training step, in what worker threads wait
-for Python's lock, and in caches that others have filled. So costs are too high there rather than
+for the GIL, and in caches that others have filled. So costs are too high there rather than
 too low, and the rate that is predicted from them is one that a busy machine still delivers.
 """
 

@@ -89,7 +89,7 @@ def assumptions(costs: Costs, settings: Settings, step_time: float | None) -> It
     if settings.num_workers and settings.method not in costs.crossings:
         yield f"handing over a batch from a {settings.method} costs what it typically does"
     if settings.method == "thread" and settings.num_workers and costs.lock_share is None:
-        yield "half of the CPU time holds Python's lock; the band goes from none of it to all"
+        yield "half of the CPU time holds the GIL; the band goes from none of it to all"
     if step_time is None and settings.batch_size != costs.batch_size and costs.step_mean:
         scales = "with the batch" if costs.step_cores > 0.5 else "not with the batch"
         yield f"the time of a step grows {scales}"

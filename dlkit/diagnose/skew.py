@@ -2,7 +2,7 @@
 
     spans of samples --sample_times, skew_of--> Skew, if a few stand out --read_again--> still?
 
-A busy machine holds up any sample: its thread had no core, or waited for Python's lock while the
+A busy machine holds up any sample: its thread had no core, or waited for the GIL while the
 thread that held it had none. Not all of that is counted anywhere. But it does not hold up the same
 samples twice, so those are read once more, and only what is slow again is skewed.
 """

@@ -27,7 +27,7 @@ from dlkit.workers.info import get_worker_info
 from dlkit.workers.simulated import Journey, simulate
 
 BATCHES = 16
-REDRAW = 0.25  # seconds between pictures of a run: drawing needs Python's lock, as the run does
+REDRAW = 0.25  # seconds between pictures of a run: drawing needs the GIL, as the run does
 
 
 class Sleepers(torch_data.Dataset[torch.Tensor]):

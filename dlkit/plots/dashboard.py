@@ -3,7 +3,7 @@
     axes, titles, numbers at the scales    drawn when a scale changes, and kept as pixels
     lines                                  drawn on them for each reading
 
-Drawing holds Python's lock, which the system that is shown needs too. A figure made anew for each
+Drawing holds the GIL, which the system that is shown needs too. A figure made anew for each
 reading takes it for a large part of a second; lines on kept pixels take a few milliseconds. The
 technique is matplotlib's "blitting".
 """

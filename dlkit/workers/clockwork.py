@@ -4,7 +4,7 @@
 
 Nothing is waited for: the clock jumps from one event to the next. Between two events every piece of
 work advances at a steady pace. It is 1 where there is enough for all, and less where more is asked
-for than there is: cores, Python's lock, what a storage can deliver (processor sharing, as in
+for than there is: cores, the GIL, what a storage can deliver (processor sharing, as in
 Kleinrock, "Queueing Systems", volume 2, chapter 4).
 """
 
@@ -25,8 +25,8 @@ class Work:
 
     Attributes:
         wait: seconds that need no core, such as those of a disk.
-        cpu: seconds on a core, without Python's lock.
-        locked: seconds on a core that hold Python's lock, where workers share one.
+        cpu: seconds on a core, without the GIL.
+        locked: seconds on a core that hold the GIL, where workers share one.
         nbytes: bytes read from the storage while it waits.
         cores: how many cores it keeps busy while it computes.
         turns: waiting and computing take turns so many times, as from sample to sample.
@@ -185,7 +185,7 @@ class Clockwork:
     def _set_paces(self) -> None:
         waiting, free, locked = self._waiting, self._free, self._locked
         waiting.pace = min(1.0, waiting.capacity / waiting.asked) if waiting.asked else 1.0
-        # Only one of those who want Python's lock is on a core at a time.
+        # Only one of those who want the GIL is on a core at a time.
         wanted = free.asked + min(locked.asked, 1.0)
         free.pace = min(1.0, free.capacity / wanted) if wanted else 1.0
         locked.pace = free.pace / max(locked.asked, 1.0)

@@ -1,7 +1,7 @@
 """Fetching in threads of this process.
 
 Threads share the dataset and the batches: nothing is copied, nothing is pickled, and starting one
-takes no time. They run at once as far as the work leaves Python's lock, as decoding images and
+takes no time. They run at once as far as the work releases the GIL, as decoding images and
 NumPy's and PyTorch's functions do, or wholly where there is no such lock (free-threaded Python).
 """
 

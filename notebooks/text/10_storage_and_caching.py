@@ -321,7 +321,7 @@ print("formats in the widget:", len({row.format for rows in measured.values() fo
 
 # %% [markdown]
 # **Investigate.** With large records the formats come closer: copying bytes takes the time, not
-# finding them. Threads help where decoding leaves Python's lock, and cost where a gather was fast
+# finding them. Threads help where decoding releases the GIL, and cost where a gather was fast
 # enough. Measure with your own records, in your order, before you convert a terabyte.
 #
 # **Modify.** With the buttons: for which format do two threads gain most?
