@@ -103,7 +103,7 @@ def test_a_write_that_fails_leaves_the_older_checkpoint_and_no_litter(saved, mon
         raise OSError(28, "No space left on device")
 
     trainer = make_trainer(saved).resume(saved)
-    monkeypatch.setattr(module.os, failing, fail)
+    monkeypatch.setattr(os, failing, fail)
     with pytest.raises(OSError, match="No space left"):
         trainer.fit(loader(), 3)
     monkeypatch.undo()

@@ -12,13 +12,13 @@ A file is replaced whole or not at all, so two labs may start in one folder at o
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from dlkit.files import replacing
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
 MEMORY = ".dlkit.json"
@@ -198,13 +198,5 @@ def _digest_of(path: Path) -> str | None:
 def _replace(path: Path, content: bytes) -> None:
     """Write a file that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(unfinished)
-        raise
+    with replacing(path) as file:
+        file.write(content)

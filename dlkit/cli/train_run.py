@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import sys
 import time
@@ -27,6 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from dlkit import DataLoader, datasets, ddp
 from dlkit.cli.train import Settings
+from dlkit.files import replacing
 from dlkit.models import Normalize, SimpleCNN
 from dlkit.samplers import DistributedSampler
 from dlkit.trainer import Trainer
@@ -260,6 +260,5 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a file that is whole whenever it is there."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(part, path)
+    with replacing(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())

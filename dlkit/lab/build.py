@@ -23,6 +23,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from dlkit.files import replacing
 from dlkit.lab.exercises.progress import VARIABLE as PROGRESS
 from dlkit.lab.text import (
     ROOT,
@@ -39,7 +40,7 @@ from dlkit.plots.style import png
 
 CELL_SECONDS = 300
 
-_write: Callable[..., None] = nbformat.write  # nbformat does not annotate it
+_writes: Callable[..., str] = nbformat.writes  # nbformat does not annotate it
 
 
 class BuildError(RuntimeError):
@@ -156,12 +157,8 @@ def build(text: Path, target: Path, *, force: bool = False) -> bool:
         raise BuildError(f"{text.name}: {error}") from None
     normalise(notebook, target.stem)
     nbformat.validate(notebook)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        _write(notebook, partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(target) as file:
+        file.write((_writes(notebook) + "\n").encode("utf-8"))
     return True
 
 

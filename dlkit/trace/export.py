@@ -2,14 +2,13 @@
 
 import html as escaping
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dlkit.files import replacing
 from dlkit.trace.rings import Records
 from dlkit.trace.spans import (
     AGREEMENT,
@@ -135,18 +134,8 @@ def write(path: Path, text: str) -> None:
             with path.open("wb", buffering=0) as file:
                 file.write(data)
             return
-        folder = path.parent
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(name).chmod(0o666 & ~umask)  # mkstemp's files are for their owner alone
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(path) as whole:
+            whole.write(data)
     except OSError as error:
         reason = f"cannot write {len(data):,} bytes: {error.strerror}"
         raise type(error)(error.errno, reason, str(path)) from error

@@ -7,8 +7,6 @@ is one step for the file system. `torch.load(weights_only=True)` reads the file,
 from elsewhere cannot run code; `check_plain` refuses at once to write what it could not read.
 """
 
-import os
-import tempfile
 import warnings
 import zipfile
 from collections import Counter, OrderedDict
@@ -18,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlkit.files import replacing
 from dlkit.randomness import get_rng_state, set_rng_state
 
 FORMAT = "dlkit-checkpoint"
@@ -43,6 +42,7 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
         OSError: If the folder cannot be written; an older checkpoint there stays as it was.
 
     Example:
+        >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "run.pt"
         >>> write_checkpoint({"epoch": 3}, path)
         >>> read_checkpoint(path)["epoch"]
@@ -51,20 +51,8 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
     check_plain(state)
     state = {"format": FORMAT, "version": VERSION, **state}
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            # Without this, a power cut after the rename could leave a file of the right name
-            # whose bytes never reached the disk.
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    with replacing(path, durable=True) as file:
+        torch.save(state, file)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -158,18 +146,3 @@ def restore_rng(state: dict[str, Any]) -> None:
         )
     elif devices:
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # Windows cannot open a folder, and its rename is durable by itself
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -11,12 +11,13 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from dlkit.files import replacing
 
 VARIABLE = "DLKIT_PROGRESS"
 KINDS = ("coding", "bug-hunt", "card", "parsons", "interview", "test")
@@ -165,11 +166,5 @@ def _event(line: bytes) -> Event | None:
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is the old or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
