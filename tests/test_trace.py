@@ -254,7 +254,7 @@ def test_a_full_disk_is_an_error_and_leaves_no_part_of_a_file(tmp_path, monkeypa
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("pathlib.Path.replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         trace.to_chrome(tmp_path / "old.json")
     assert [path.name for path in tmp_path.iterdir()] == ["old.json"]

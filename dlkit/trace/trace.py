@@ -131,8 +131,8 @@ class Trace:
         """How many spans had to go for newer ones, or came too fast for all of them to be noted.
 
         The latter are of batches that the training loop fetches itself in less than 100
-        microseconds: from the 65th on, only groups of them are noted, because noting one takes about
-        a microsecond.
+        microseconds: from the 65th on, only groups of them are noted, because noting one takes
+        about a microsecond.
         """
         return sum(count for _, count in self._read()) + sum(self._gone.values())
 
