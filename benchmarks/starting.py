@@ -18,27 +18,11 @@ IMPORTS = "two interpreters that only import torch"
 
 def first_batch(method: str, rounds: int, quick: bool) -> list[Row]:
     """Compare the time from making a loader and its workers to the first batch."""
-    dataset = samples.Rows(16, (1, 28, 28), 640)
     starts = 5 if method == "fork" and not quick else 1
 
     def start(candidate: str) -> Callable[[], float]:
         def milliseconds() -> float:
-            total = 0.0
-            for _ in range(starts):
-                began = time.perf_counter()
-                loader = make_loader(
-                    candidate,
-                    dataset,
-                    batch_size=32,
-                    persistent_workers=False,
-                    multiprocessing_context=method,
-                )
-                batches = iter(loader)
-                next(batches)
-                total += time.perf_counter() - began
-                del loader, batches
-                processes.end_of_children()
-            return 1e3 * total / starts
+            return sum(_started(candidate, method) for _ in range(starts)) / starts
 
         return milliseconds
 
@@ -64,23 +48,26 @@ def first_batch_twice(candidate: str) -> list[float]:
 
     In a process of its own, because the server is started once and serves both libraries.
     """
+    return [_started(candidate, "forkserver") for _ in range(2)]
+
+
+def _started(candidate: str, method: str) -> float:
+    """Return the milliseconds from making a loader and its workers to the first batch."""
     dataset = samples.Rows(16, (1, 28, 28), 640)
-    figures = []
-    for _ in range(2):
-        began = time.perf_counter()
-        loader = make_loader(
-            candidate,
-            dataset,
-            batch_size=32,
-            persistent_workers=False,
-            multiprocessing_context="forkserver",
-        )
-        batches = iter(loader)
-        next(batches)
-        figures.append(1e3 * (time.perf_counter() - began))
-        del loader, batches
-        processes.end_of_children()
-    return figures
+    began = time.perf_counter()
+    loader = make_loader(
+        candidate,
+        dataset,
+        batch_size=32,
+        persistent_workers=False,
+        multiprocessing_context=method,
+    )
+    batches = iter(loader)
+    next(batches)
+    milliseconds = 1e3 * (time.perf_counter() - began)
+    del loader, batches
+    processes.end_of_children()
+    return milliseconds
 
 
 def turn_over(rounds: int, quick: bool) -> list[Row]:

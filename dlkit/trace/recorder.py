@@ -24,8 +24,8 @@ _FETCH, _TRANSFER = CODES["fetch"], CODES["transfer"]
 _FIRST = itemgetter(0)
 
 GROUP = 64  # batches that are noted one after another
-NOTING = 1_000  # nanoseconds that noting a batch takes, at most
-SHARE = 0.01  # of the time that noting may take
+NOTING = 1_000  # nanoseconds that noting a batch is taken to cost
+SHARE = 0.01  # of the time that noting is to take
 MOST_BETWEEN = 15  # groups that are left out between two
 
 
@@ -169,9 +169,9 @@ class Recorder(Untraced):
 class InlineRecorder(Recorder):
     """Notes what the training loop does itself, where it fetches: one row for a batch.
 
-    That takes most of a microsecond, and batches of rows in memory may come every twenty. So that
-    it stays near a hundredth of the time, such batches are noted in groups, with others between
-    them that are only counted: the more, the faster they come.
+    That takes about a microsecond, and batches of rows in memory may come every twelve. So such
+    batches are noted in groups, with others between them that are only counted: the more, the
+    faster they come.
 
     Args:
         ring: where spans go that are no link of the chain.
